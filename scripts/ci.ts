@@ -1,0 +1,74 @@
+/**
+ * Runs `npm run check` and `npm test` and prints the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was
+ * skipped is named, and what ended without a result counts as failed.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+
+interface Report {
+  numPassedTests: number;
+  numFailedTests: number;
+  success: boolean;
+  testResults: { name: string; status: string; message?: string; assertionResults: { fullName: string; status: string }[] }[];
+}
+
+/** Runs npm with its output shown, and returns that output and the exit status. */
+const runNpm = (args: string[]): Promise<{ status: number; output: string }> =>
+  new Promise(resolve => {
+    const child = spawn('npm', args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+      process.stdout.write(chunk);
+    });
+    child.on('error', error => resolve({ status: 1, output: error.message }));
+    child.on('close', code => resolve({ status: code ?? 1, output }));
+  });
+
+let passed = 0;
+let failed = 0;
+
+const check = await runNpm(['run', '--silent', 'check']);
+const checksPassed = check.output.match(/^ok {5}\w+ \(/gm)?.length ?? 0;
+const checksFailed = check.output.match(/^FAILED \w+ \(/gm)?.length ?? 0;
+passed += checksPassed;
+failed += checksFailed + (check.status !== 0 && checksFailed === 0 ? 1 : 0);
+
+const folder = mkdtempSync(join(tmpdir(), 'taskcluster-ci-'));
+try {
+  const reportPath = join(folder, 'report.json');
+  const test = await runNpm(['test', '--silent', '--', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`]);
+  let report: Report | undefined;
+  try {
+    report = JSON.parse(readFileSync(reportPath, 'utf8')) as Report;
+  } catch (error) {
+    console.log(`npm test left no report: ${(error as Error).message}`);
+  }
+  if (report) {
+    passed += report.numPassedTests;
+    let testsFailed = report.numFailedTests;
+    for (const file of report.testResults) {
+      if (file.status === 'failed' && !file.assertionResults.some(result => result.status === 'failed')) {
+        console.log(`Failed as a whole: ${file.name} ${file.message ?? ''}`);
+        testsFailed += 1;
+      }
+      for (const result of file.assertionResults) {
+        if (!['passed', 'failed'].includes(result.status)) {
+          console.log(`Not run (${result.status}): ${file.name}: ${result.fullName}`);
+        }
+      }
+    }
+    failed += testsFailed + (test.status !== 0 && testsFailed === 0 ? 1 : 0);
+  } else {
+    failed += 1;
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
