@@ -1,9 +1,9 @@
 /**
  * Hawk signatures (protocol: "Hawk as used"): the texts that are signed, which client and server must build alike, and the client's side of it.
- * Safe in a browser. Under Node the synchronous HMAC is used, which is ten times faster than the one of the Web Crypto API.
+ * Safe in a browser, also where the installation is reached over plain HTTP and a browser offers no Web Crypto API.
  */
-import type * as NodeCrypto from 'node:crypto';
 import type { Credentials } from './client.ts';
+import { base64, base64url, hmacSha256, sha256Of, utf8 } from './digest.ts';
 
 /** What a signature covers, besides its key. */
 export interface SignedRequest {
@@ -41,26 +41,9 @@ export const hashedContentType = (contentType: string | null | undefined): strin
 export const payloadText = (payload: string, contentType: string | null | undefined): string =>
   `hawk.1.payload\n${hashedContentType(contentType)}\n${payload}\n`;
 
-const base64 = (bytes: Uint8Array): string => btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(''));
-const base64url = (text: string): string => text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
-const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
-
-// a browser has no such function; the import would keep this file out of browsers
-const nodeCrypto = (
-  globalThis as { process?: { getBuiltinModule?: (name: 'node:crypto') => typeof NodeCrypto } }
-).process?.getBuiltinModule?.('node:crypto');
-
-const hmac = async (key: string, text: string): Promise<string> => {
-  if (nodeCrypto) {
-    return nodeCrypto.createHmac('sha256', key).update(text).digest('base64');
-  }
-  const imported = await crypto.subtle.importKey('raw', utf8(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
-  return base64(new Uint8Array(await crypto.subtle.sign('HMAC', imported, utf8(text))));
-};
-
 /** The payload hash of a body: padded base64 of a SHA-256. */
 export const payloadHash = async (payload: string, contentType: string | null | undefined): Promise<string> =>
-  base64(new Uint8Array(await crypto.subtle.digest('SHA-256', utf8(payloadText(payload, contentType)))));
+  base64(sha256Of(payloadText(payload, contentType)));
 
 /**
  * The `ext` attribute that carries a certificate and a restriction to some scopes; undefined when there is neither.
@@ -104,7 +87,7 @@ export const signRequest = async (
   const ts = String(Math.floor(options.nowMs / 1000));
   const ext = makeExt(credentials.certificate, options.authorizedScopes);
   const text = signedText({ kind: 'header', ts, nonce, method: options.method, ...targetOf(options.url), hash, ext });
-  const mac = await hmac(credentials.accessToken, text);
+  const mac = base64(hmacSha256(credentials.accessToken, text));
   const optional = `${hash ? `hash="${hash}", ` : ''}${ext ? `ext="${ext}", ` : ''}`;
   return `Hawk id="${credentials.clientId}", ts="${ts}", nonce="${nonce}", ${optional}mac="${mac}"`;
 };
@@ -115,8 +98,8 @@ export const signUrl = async (options: SignOptions & { readonly url: URL; readon
   const exp = String(Math.floor(options.nowMs / 1000) + options.expirySeconds);
   const ext = makeExt(credentials.certificate, options.authorizedScopes) ?? '';
   const text = signedText({ kind: 'bewit', ts: exp, nonce: '', method: 'GET', ...targetOf(url), ext });
-  const mac = await hmac(credentials.accessToken, text);
-  const bewit = base64url(base64(utf8(`${credentials.clientId}\\${exp}\\${mac}\\${ext}`)));
+  const mac = base64(hmacSha256(credentials.accessToken, text));
+  const bewit = base64url(utf8(`${credentials.clientId}\\${exp}\\${mac}\\${ext}`));
   const href = url.href.split('#', 1)[0] ?? url.href;
   return `${href}${href.includes('?') ? '&' : '?'}bewit=${bewit}`;
 };
