@@ -36,8 +36,10 @@ export interface Method {
   /** Absent: public, credentials are not even looked at. */
   readonly scopes?: ScopeTemplate;
   readonly input?: TSchema;
-  /** `blob`: bytes or a redirect, not validated. Absent: 204. */
+  /** `blob`: bytes or a redirect, not validated. Absent: whatever the handler returns, nothing being 204. */
   readonly output?: TSchema | 'blob';
+  /** Answers with JSON although no schema is published for it. */
+  readonly bodyWithoutSchema?: true;
   /** false: served, but not in the references. */
   readonly published?: false;
   /** Cleans a request body before it is echoed in an error or a log. */
@@ -55,6 +57,9 @@ export interface Api<M extends Record<string, Method> = Record<string, Method>> 
   /** Schemas that are published although no method or exchange names them directly. */
   readonly schemas?: readonly TSchema[];
 }
+
+/** Declares some methods of an API, to be spread into it. */
+export const methods = <const M extends Record<string, Method>>(some: M): M => some;
 
 /** Declares an API. Entries stand in matching order: where two routes match, the first wins. */
 export const defineApi = <const M extends Record<string, Method>>(api: Api<M>): Api<M> => api;
@@ -104,14 +109,27 @@ export type MethodParams<M extends Method> = { [K in Exclude<Names<M['route']>, 
   [K in OptionalNames<M>]?: string;
 };
 export type MethodQuery<M extends Method> = M extends { query: infer Q } ? { [K in keyof Q]?: string } : Record<never, string>;
-export type MethodInput<M extends Method> = M extends { input: infer I extends TSchema } ? Static<I> : undefined;
-export type MethodOutput<M extends Method> = M extends { output: infer O }
-  ? O extends TSchema
-    ? Static<O>
-    : O extends 'blob'
-      ? unknown
-      : undefined
+/** What a caller sends. */
+export type MethodInput<M extends Method> = M extends { input: infer I extends TSchema } ? StaticOf<I> : undefined;
+/** What a handler receives: the input after its defaults were filled in. */
+export type MethodBody<M extends Method> = M extends { input: infer I extends TSchema }
+  ? I extends { '~filled': infer F }
+    ? F
+    : StaticOf<I>
   : undefined;
+export type MethodOutput<M extends Method> = M extends { output: infer O }
+  ? O extends 'blob'
+    ? unknown
+    : O extends TSchema
+      ? StaticOf<O>
+      : undefined
+  : M extends { bodyWithoutSchema: true }
+    ? unknown
+    : undefined;
+/** What a message of the exchange holds. */
+export type MessageOf<E extends Exchange> = StaticOf<E['schema']>;
+/** Our own schemas carry their type; anything else of TypeBox is computed. */
+type StaticOf<S extends TSchema> = S extends { '~unsafe': infer T } ? T : Static<S>;
 
 // ---- exchanges ----
 
