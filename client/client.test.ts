@@ -205,6 +205,7 @@ describe('a failing call', () => {
     );
     const fetch = ((_: string, init: RequestInit) =>
       new Promise((_resolve, reject) => {
+        init.signal?.throwIfAborted();
         init.signal?.addEventListener('abort', () => reject(init.signal?.reason as Error));
       })) as unknown as typeof globalThis.fetch;
     const { client } = withAnswers([], { clock, fetch, retries: 0, timeoutMs: 50 });
