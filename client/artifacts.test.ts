@@ -130,7 +130,9 @@ describe('putBytes', () => {
 
   test('refuses a source of another length', async () => {
     await expect(putBytes(target, 6, source('abc'), options)).rejects.toThrow('The source had 3 bytes instead of the 6');
-    await expect(putBytes(target, 6, source('abcdefg'), options)).rejects.toThrow('longer than the 6 bytes');
+    await expect(putBytes(target, 6, source('abcdefg'), options)).rejects.toThrow(
+      'The source had more than the 6 bytes that were announced',
+    );
   });
 });
 
@@ -253,7 +255,7 @@ describe('objects', () => {
     await uploadObject({ ...upload, object, contentLength: 8192, openSource: source(text) });
     expect(calls.map(([name]) => name)).toEqual(['createUpload', 'createUpload', 'finishUpload']);
     expect(calls[0]?.[2]).toMatchObject({ proposedUploadMethods: { putUrl: { contentType: 'text/plain', contentLength: 8192 } } });
-    expect((calls[0]?.[2] as { proposedUploadMethods: object }).proposedUploadMethods).not.toHaveProperty('dataInline');
+    expect(calls[0]?.[2]).not.toHaveProperty('proposedUploadMethods.dataInline');
     expect(requests.map(({ body }) => body.length)).toEqual([8192, 8192]);
   });
 
@@ -327,7 +329,7 @@ describe('artifacts', () => {
     const sent = await uploadArtifact({
       ...options,
       queue,
-      objectClient: () => expect.unreachable() as never,
+      objectClient: () => expect.unreachable(),
       taskId: 't',
       runId: '0',
       name: 'public/x',

@@ -155,9 +155,7 @@ const watched = (source: ReadableStream<Uint8Array>, into: Counted, maxBytes: nu
         }
         count(into, value);
         if (into.sizeBytes > maxBytes) {
-          const error = new TransferError(
-            `The source is longer than the ${maxBytes} bytes that were announced: it changed while it was sent.`,
-          );
+          const error = wrongLength(into.sizeBytes, maxBytes);
           await reader.cancel(error);
           controller.error(error);
           return;
@@ -219,13 +217,16 @@ export const putBytes = async (
     return { sizeBytes: into.sizeBytes, sha256: into.sha256.hex(), sha512: into.sha512?.hex() ?? '' };
   });
 
-const wrongLength = (sizeBytes: number, contentLength: number, cause?: unknown): TransferError =>
-  new TransferError(
-    `The source had ${sizeBytes === contentLength ? 'not' : `${sizeBytes} bytes instead of`} the ${contentLength} bytes that were announced: it changed while it was sent.`,
+const wrongLength = (sizeBytes: number, contentLength: number, cause?: unknown): TransferError => {
+  const had = sizeBytes > contentLength ? 'more than' : `${sizeBytes} bytes instead of`;
+  return new TransferError(
+    `The source had ${had} the ${contentLength} bytes that were announced: it changed while it was sent.`,
     undefined,
     cause,
   );
+};
 
+/** Whether the transport refused the body for its length, or we did. */
 const isLengthMismatch = (error: unknown): boolean => {
   for (let inner = error; inner instanceof Error; inner = inner.cause) {
     if ((inner as { code?: unknown }).code === 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH' || inner instanceof TransferError) {
