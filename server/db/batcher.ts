@@ -1,0 +1,127 @@
+/**
+ * Micro-batching: calls that arrive while a transaction is under way go into the next one together, each with its own outcome. An idle system waits
+ * for nothing: the first call is flushed in the same turn of the event loop (`setImmediate`), with everything else that was read in that turn.
+ */
+
+export interface Batcher<Item, Outcome> {
+  /** Adds an item; settles with its own outcome. */
+  add(item: Item): Promise<Outcome>;
+  /** Items waiting or in flight. */
+  readonly size: number;
+  /** Resolves when nothing is waiting or in flight. */
+  drain(): Promise<void>;
+}
+
+export interface BatcherOptions<Item, Outcome> {
+  /** Items per batch at most. Default 200. */
+  readonly max?: number;
+  /** Runs a batch in one transaction; answers with one outcome per item, in order. An `Error` as an outcome rejects that item alone. */
+  readonly flush: (items: readonly Item[]) => Promise<readonly (Outcome | Error)[]>;
+  /** Two items with the same key never share a batch (for example: the same task). */
+  readonly key?: (item: Item) => string | undefined;
+}
+
+type Waiting<Item, Outcome> = { item: Item; resolve: (outcome: Outcome) => void; reject: (error: unknown) => void };
+
+/**
+ * If a batch as a whole fails, its items are run one by one: one bad item never fails its neighbours.
+ */
+export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
+  let waiting: Waiting<Item, Outcome>[] = [];
+  let inFlight = 0;
+  let scheduled = false;
+  let idle: (() => void)[] = [];
+
+  const take = (): Waiting<Item, Outcome>[] => {
+    if (!key && waiting.length <= max) {
+      const all = waiting;
+      waiting = [];
+      return all;
+    }
+    const taken: Waiting<Item, Outcome>[] = [];
+    const left: Waiting<Item, Outcome>[] = [];
+    const keys = new Set<string>();
+    for (const entry of waiting) {
+      const itemKey = key?.(entry.item);
+      if (taken.length < max && (itemKey === undefined || !keys.has(itemKey))) {
+        if (itemKey !== undefined) {
+          keys.add(itemKey);
+        }
+        taken.push(entry);
+      } else {
+        if (itemKey !== undefined) {
+          keys.add(itemKey); // later ones with this key stay behind this one
+        }
+        left.push(entry);
+      }
+    }
+    waiting = left;
+    return taken;
+  };
+
+  const settle = (entry: Waiting<Item, Outcome>, outcome: Outcome | Error | undefined): void => {
+    if (outcome instanceof Error) {
+      entry.reject(outcome);
+    } else {
+      entry.resolve(outcome as Outcome);
+    }
+  };
+
+  const runBatch = async (batch: readonly Waiting<Item, Outcome>[]): Promise<void> => {
+    try {
+      const outcomes = await flush(batch.map(entry => entry.item));
+      batch.forEach((entry, i) => settle(entry, outcomes[i]));
+    } catch (error) {
+      if (batch.length === 1) {
+        (batch[0] as Waiting<Item, Outcome>).reject(error);
+        return;
+      }
+      for (const entry of batch) {
+        await runBatch([entry]);
+      }
+    }
+  };
+
+  const next = (): void => {
+    scheduled = false;
+    if (inFlight > 0) {
+      return;
+    }
+    if (waiting.length === 0) {
+      const callbacks = idle;
+      idle = [];
+      for (const callback of callbacks) {
+        callback();
+      }
+      return;
+    }
+    const batch = take();
+    inFlight = batch.length;
+    void runBatch(batch).finally(() => {
+      inFlight = 0;
+      next();
+    });
+  };
+
+  return {
+    add: item =>
+      new Promise<Outcome>((resolve, reject) => {
+        waiting.push({ item, resolve, reject });
+        if (inFlight === 0 && !scheduled) {
+          scheduled = true;
+          setImmediate(next);
+        }
+      }),
+    get size() {
+      return waiting.length + inFlight;
+    },
+    drain: () =>
+      new Promise<void>(resolve => {
+        if (waiting.length === 0 && inFlight === 0) {
+          resolve();
+        } else {
+          idle.push(resolve);
+        }
+      }),
+  };
+};

@@ -1,0 +1,95 @@
+/** Authorisation of one request: authenticates at most once and lazily, renders the declared scopes, and says precisely what is missing. */
+import crypto from 'node:crypto';
+import type { ScopeTemplate } from '@tscluster/api/define.ts';
+import { type ScopeExpression, missingScopes, renderTemplate, satisfies } from '@tscluster/api/scopes.ts';
+import { type Authenticator, type Caller, type HawkRequest, hasTwoSchemes, toCaller } from './caller.ts';
+import type { Clock } from './clock.ts';
+import { ApiError } from './errors.ts';
+
+const TWO_SCHEMES = 'Request uses two authentication schemes at once: an Authorization header and a bewit. Send only one of them.';
+
+/** Base64 of the Hawk payload hash (`hawk.1.payload`): content type in lower case without parameters, then the body as received. */
+export const payloadHash = (contentType: string, body: string): string => {
+  const type = (contentType.split(';')[0] ?? '').trim().toLowerCase();
+  return crypto.hash('sha256', `hawk.1.payload\n${type}\n${body}\n`, 'base64');
+};
+
+const sameText = (a: string, b: string): boolean => {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && crypto.timingSafeEqual(left, right);
+};
+
+export interface Authorization {
+  caller(): Promise<Caller>;
+  /** Throws `AuthenticationFailed` or `InsufficientScopes`. */
+  authorize(template: ScopeTemplate, params: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Whether anything was authorised (or found public). */
+  readonly done: boolean;
+}
+
+export const makeAuthorization = (
+  authenticator: Authenticator,
+  request: HawkRequest,
+  rawBody: { contentType: string; text: string },
+  clock: Clock,
+): Authorization => {
+  let known: Caller | Promise<Caller> | undefined;
+  let done = false;
+
+  const authenticate = async (): Promise<Caller> => {
+    if (hasTwoSchemes(request)) {
+      return toCaller({ status: 'auth-failed', message: TWO_SCHEMES }, clock.now());
+    }
+    const result = await authenticator.authenticate(request);
+    if (result.status === 'auth-success' && result.hash !== undefined) {
+      const computed = payloadHash(rawBody.contentType, rawBody.text);
+      if (!sameText(computed, result.hash)) {
+        const message = `Invalid payload hash: the request says ${result.hash}, but hash of the payload received is ${computed}`;
+        return toCaller({ status: 'auth-failed', message }, clock.now());
+      }
+    }
+    return toCaller(result, clock.now());
+  };
+
+  const caller = async (): Promise<Caller> => {
+    known ??= authenticate();
+    return known;
+  };
+
+  return {
+    caller,
+    authorize: async (template, params) => {
+      const expression = renderTemplate(template, params);
+      if (expression === undefined) {
+        done = true;
+        return;
+      }
+      const who = await caller();
+      if (who.failure !== undefined) {
+        throw new ApiError('AuthenticationFailed', who.failure);
+      }
+      if (!satisfies(who.scopes, expression)) {
+        throw new ApiError('InsufficientScopes', insufficientText(who, expression));
+      }
+      done = true;
+    },
+    get done() {
+      return done;
+    },
+  };
+};
+
+const fence = (expression: ScopeExpression): string =>
+  ['```', typeof expression === 'string' ? expression : JSON.stringify(expression, null, 2), '```'].join('\n');
+
+const insufficientText = (caller: Caller, required: ScopeExpression): string => {
+  if (!caller.hasCredentials) {
+    return ['This request requires Taskcluster credentials that satisfy the following scope expression:', fence(required)].join('\n\n');
+  }
+  return [
+    `Client ID ${caller.clientId} does not have sufficient scopes and is missing the following scopes:`,
+    fence(missingScopes(caller.scopes, required) ?? required),
+    'This request requires the client to satisfy the following scope expression:',
+    fence(required),
+  ].join('\n\n');
+};

@@ -1,0 +1,118 @@
+/**
+ * The bus on Postgres: an event becomes one row per subscription that wants it, in the relay's own transaction; a consumer handles rows in order and
+ * deletes each in the transaction of its effect. So an event is handled exactly once even when processes die at any point.
+ */
+import type { Db, Tx } from '../../db/sql.ts';
+import { json } from '../../db/sql.ts';
+import type { Clock } from '../clock.ts';
+import type { BusEvent } from '../events.ts';
+import type { Log } from '../log.ts';
+import { type Binding, type Bus, type Subscription, bindingsMatch } from './bus.ts';
+
+const MAX_ATTEMPTS = 5;
+const RETRY_MS = 1_000;
+/** The safety net for deliveries written by another process. */
+const POLL_MS = 5_000;
+
+export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
+  const listeners = new Set<(event: BusEvent) => void>();
+  const wakes = new Map<string, () => void>();
+  const stopping = new AbortController();
+  const consumers: Promise<void>[] = [];
+  let known: { name: string; bindings: readonly Binding[] }[] | undefined;
+
+  const subscriptions = async (tx: Tx): Promise<{ name: string; bindings: readonly Binding[] }[]> => {
+    known ??= (await tx<{ name: string; bindings: string }>`select name, bindings from platform.subscriptions`).map(row => ({
+      name: row.name,
+      bindings: JSON.parse(row.bindings) as Binding[],
+    }));
+    return known;
+  };
+
+  const handleNext = async (subscription: Subscription): Promise<boolean> => {
+    let seq: number | undefined;
+    try {
+      return await db.tx(async tx => {
+        const [row] = await tx<{ seq: number; event: string }>`
+          select seq, event from platform.deliveries where subscription = ${subscription.name}
+          order by subscription, seq limit 1 for update skip locked`;
+        if (!row) {
+          return false;
+        }
+        seq = row.seq;
+        await subscription.handle(JSON.parse(row.event) as BusEvent, tx);
+        await tx`delete from platform.deliveries where subscription = ${subscription.name} and seq = ${row.seq}`;
+        return true;
+      });
+    } catch (error) {
+      log.error({ err: error, subscription: subscription.name, seq }, 'event handler failed');
+      if (seq !== undefined) {
+        const [row] = await db<{ attempts: number }>`
+          update platform.deliveries set attempts = attempts + 1
+          where subscription = ${subscription.name} and seq = ${seq} returning attempts`;
+        if (row && row.attempts >= MAX_ATTEMPTS) {
+          await db`delete from platform.deliveries where subscription = ${subscription.name} and seq = ${seq}`;
+          log.error({ subscription: subscription.name, seq }, 'event given up');
+          return true;
+        }
+      }
+      await clock.sleep(RETRY_MS, stopping.signal);
+      return true;
+    }
+  };
+
+  const consume = async (subscription: Subscription): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      const woken = new Promise<void>(resolve => wakes.set(subscription.name, resolve));
+      try {
+        if (!(await handleNext(subscription))) {
+          const timer = new AbortController();
+          await Promise.race([woken, clock.sleep(POLL_MS, AbortSignal.any([timer.signal, stopping.signal]))]).finally(() => timer.abort());
+        }
+      } catch (error) {
+        if (!stopping.signal.aborted) {
+          log.error({ err: error, subscription: subscription.name }, 'event consumer failed');
+          await clock.sleep(RETRY_MS, stopping.signal).catch(() => undefined);
+        }
+      }
+    }
+  };
+
+  return {
+    deliver: async (tx, events) => {
+      for (const { name, bindings } of await subscriptions(tx)) {
+        const wanted = events.filter(event => bindingsMatch(bindings, event));
+        if (wanted.length > 0) {
+          await tx`
+            insert into platform.deliveries (subscription, event_id, event)
+            select ${name}, e.value ->> 'id', e.value::text from json_array_elements(${json(wanted)}::json) with ordinality e order by e.ordinality`;
+        }
+      }
+    },
+    delivered: events => {
+      for (const wake of wakes.values()) {
+        wake();
+      }
+      for (const event of events) {
+        for (const listener of listeners) {
+          listener(event);
+        }
+      }
+    },
+    subscribe: async subscription => {
+      await db`
+        insert into platform.subscriptions (name, bindings) values (${subscription.name}, ${json(subscription.bindings)})
+        on conflict (name) do update set bindings = excluded.bindings`;
+      known = undefined;
+      consumers.push(consume(subscription));
+    },
+    listen: listener => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: async () => {
+      stopping.abort(new Error('The bus is closing'));
+      await Promise.all(consumers);
+    },
+  };
+};

@@ -1,0 +1,87 @@
+/**
+ * Events are rows of the transaction that caused them. `publish(tx, …)` writes to the outbox and does not compile outside a transaction; hot
+ * statements insert the same text themselves. A relay (`relay.ts`) hands them to the bus at least once, in order per task.
+ */
+import type { Exchange, Exchanges } from '@tscluster/api/define.ts';
+import { exchangeName } from '@tscluster/api/define.ts';
+import type { Static } from 'typebox';
+import type { Tx } from '../db/sql.ts';
+
+/** An event as it lies in the outbox. */
+export interface OutboxEvent {
+  /** The exchange's full name. */
+  readonly exchange: string;
+  readonly routingKey: string;
+  /** Further routing keys. */
+  readonly cc: readonly string[];
+  readonly payload: unknown;
+}
+
+/** An event on the bus. The id is the AMQP `messageId`, the event stream's `id`, and the key on which consumers deduplicate. */
+export interface BusEvent extends OutboxEvent {
+  readonly id: string;
+}
+
+/** The routing key of an exchange's declaration: constants, values, `_` for what is absent; 255 bytes at most. */
+export const routingKey = (exchange: Exchange, values: Readonly<Record<string, string | number | undefined>>): string => {
+  const words = exchange.routingKey.map(field => {
+    const value = field.constant ?? values[field.name];
+    if (value === undefined || value === '') {
+      if (field.required) {
+        throw new Error(`Routing key of ${exchange.exchange} lacks ${field.name}`);
+      }
+      return '_';
+    }
+    const word = String(value);
+    if (!field.multipleWords && word.includes('.')) {
+      throw new Error(`Routing key field ${field.name} of ${exchange.exchange} may not contain a dot`);
+    }
+    return word;
+  });
+  const key = words.join('.');
+  if (Buffer.byteLength(key) > 255) {
+    throw new Error(`Routing key of ${exchange.exchange} is longer than 255 bytes`);
+  }
+  return key;
+};
+
+/** Writes one event to the outbox, in the transaction that causes it. `version: 1` is added to the payload. */
+export const publish = async <E extends Record<string, Exchange>, K extends keyof E & string>(
+  tx: Tx,
+  exchanges: Exchanges<E>,
+  name: K,
+  event: {
+    readonly key?: Readonly<Record<string, string | number | undefined>>;
+    readonly cc?: readonly string[];
+    readonly message: Omit<Static<E[K]['schema']>, 'version'>;
+  },
+): Promise<void> => {
+  const exchange = exchanges.exchanges[name] as Exchange;
+  await publishAll(tx, [
+    {
+      exchange: exchangeName(exchanges, exchange.exchange),
+      routingKey: routingKey(exchange, event.key ?? {}),
+      cc: event.cc ?? [],
+      payload: { ...event.message, version: 1 },
+    },
+  ]);
+};
+
+/** Writes finished events, as one row. */
+export const publishAll = async (tx: Tx, events: readonly OutboxEvent[]): Promise<void> => {
+  if (events.length > 0) {
+    await tx`insert into platform.outbox (msg) values (${events.map(event => JSON.stringify(event)).join(',')})`;
+    tx.afterCommit(() => outboxWritten());
+  }
+};
+
+// The relay of this process is woken after each commit that wrote events; relays of other processes look when they are notified, or after a while.
+let outboxWritten: () => void = () => undefined;
+
+/** Registers who is told that this process has committed events. */
+export const onOutboxWritten = (callback: () => void): void => {
+  outboxWritten = callback;
+};
+
+/** For hot paths that insert into the outbox in their own statement: call after the commit. */
+export const notifyOutbox = (): void => outboxWritten();

@@ -1,0 +1,349 @@
+/**
+ * The HTTP server: fastify in front, our own matcher behind it (the protocol has splats followed by a suffix, which no fastify route can say). Headers,
+ * CORS, compression, operational endpoints, references and raw routes are here; the life of an API request is in `pipeline.ts`.
+ */
+import crypto from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import compress from '@fastify/compress';
+import type { Api, Exchanges } from '@tscluster/api/define.ts';
+import { absolute, collectReferences } from '@tscluster/api/references.ts';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { TSchema } from 'typebox';
+import { type Authenticator, hawkRequest } from './caller.ts';
+import type { Clock } from './clock.ts';
+import { errorBody } from './errors.ts';
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+import { type Version, withOperationalMethods } from './operational.ts';
+import { type Answer, makePipeline } from './pipeline.ts';
+import { makeRouter } from './router.ts';
+import type { RawRoute, ServedApi } from './service.ts';
+import { makeValidator } from './validate.ts';
+
+export const MAX_BODY_BYTES = 10 * 1024 * 1024;
+const JSON_REPLY = 'application/json; charset=utf-8';
+const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
+
+const SECURITY_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; report-uri /__cspreport__",
+};
+const API_HEADERS = {
+  ...SECURITY_HEADERS,
+  'cache-control': 'no-store no-cache must-revalidate',
+  'access-control-allow-origin': '*',
+  'access-control-max-age': '900',
+  'access-control-allow-methods': 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,CONNECT',
+  'access-control-request-method': '*',
+  'access-control-allow-headers': 'X-Requested-With,Content-Type,Authorization,Accept,Origin,Cache-Control',
+  vary: 'Accept-Encoding',
+};
+
+export interface HttpOptions {
+  readonly apis: readonly ServedApi[];
+  readonly exchanges: readonly Exchanges[];
+  /** Published schemas that belong to no API (task payloads). */
+  readonly schemas: readonly TSchema[];
+  readonly routes: readonly RawRoute[];
+  readonly authenticator: () => Authenticator;
+  readonly rootUrl: string;
+  readonly version: Version;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly validateOutput: boolean;
+  /** Believe `X-Forwarded-*`. */
+  readonly trustProxy: boolean;
+  /** Answers `GET /` and every path that nothing else takes. */
+  readonly page?: (path: string) => { status: number; headers: Record<string, string>; body: string } | undefined;
+}
+
+export interface HttpServer {
+  readonly app: FastifyInstance;
+  /** Ends long polls and answers what is in flight, then closes. */
+  close(): Promise<void>;
+}
+
+/** Builds the server; the caller listens. */
+export const makeHttpServer = (options: HttpOptions): HttpServer => {
+  const { clock, log, metrics, rootUrl } = options;
+  const requests = metrics.counter('http_requests_total', 'API requests', ['service', 'name', 'method', 'status']);
+  const durations = metrics.histogram('http_request_duration_seconds', 'How long API requests took', ['service', 'name'], SECONDS);
+  const connections = makeConnections();
+
+  const app = Fastify({
+    logger: false,
+    bodyLimit: MAX_BODY_BYTES,
+    trustProxy: options.trustProxy,
+    keepAliveTimeout: 90_000,
+    requestTimeout: 0,
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 100_000, ignoreTrailingSlash: false, caseSensitive: true },
+    frameworkErrors: (_error, _request, reply) => void reply.code(400).header('content-type', 'text/plain').send('Bad Request'),
+  });
+  void app.register(compress, { global: true, threshold: 1024, encodings: ['gzip', 'br', 'deflate'] });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser('*', (_request, payload, done) => {
+    payload.resume(); // no method takes another type; what is sent is ignored
+    done(null, undefined);
+  });
+
+  const schemas = [
+    ...options.apis.flatMap(({ api }) => schemasOf(api)),
+    ...options.exchanges.flatMap(e => Object.values(e.exchanges).map(x => x.schema)),
+  ];
+  const validator = makeValidator(schemas);
+
+  for (const bare of options.apis) {
+    const served = withOperationalMethods(bare, options.version, clock);
+    const { service, version } = served.api;
+    const prefix = `/api/${service}/${version}`;
+    const router = makeRouter(served.api);
+    const pipeline = makePipeline({
+      served,
+      authenticator: options.authenticator,
+      validator,
+      clock,
+      log,
+      rootUrl,
+      incidentId: () => crypto.randomUUID(),
+      validateOutput: options.validateOutput,
+    });
+
+    const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+      const url = request.raw.url ?? '/';
+      const at = url.indexOf('?');
+      const path = url.slice(prefix.length, at === -1 ? undefined : at);
+      const search = at === -1 ? '' : url.slice(at + 1);
+      const traceId = singleHeader(request.headers['x-taskcluster-trace-id']) ?? crypto.randomUUID();
+      reply.headers(API_HEADERS);
+      reply.header('x-for-trace-id', traceId);
+      reply.header('x-for-request-id', crypto.randomUUID());
+      const verb = request.method;
+      let match;
+      try {
+        match = router.match(verb, path);
+      } catch {
+        return reply.code(400).header('content-type', 'text/plain').send('Bad Request');
+      }
+      if (verb === 'OPTIONS' && match) {
+        const allowed = ('allowed' in match ? match.allowed : []).flatMap(v => (v === 'GET' ? ['GET', 'HEAD'] : [v])).join(', ');
+        return reply.code(200).header('allow', allowed).header('content-type', 'text/plain; charset=utf-8').send(allowed);
+      }
+      if (!match || !('route' in match)) {
+        return reply.code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
+      }
+      const startedMs = clock.monotonicMs();
+      const answer = await pipeline({
+        route: match.route,
+        params: match.params,
+        search,
+        headers: request.headers,
+        bodyText: typeof request.body === 'string' ? request.body : undefined,
+        hawk: hawkRequest(request.raw, request.ip),
+        sourceIp: request.ip,
+        traceId,
+        signal: () => connections.signal(request.raw),
+      });
+      const labels = { service, name: match.route.name };
+      requests.inc({ ...labels, method: verb, status: answer.status });
+      durations.observe(labels, (clock.monotonicMs() - startedMs) / 1000);
+      return send(reply, answer);
+    };
+    app.route({ method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'], url: `${prefix}/*`, handler: handle });
+  }
+
+  for (const route of options.routes) {
+    void app.register((scope, _options, done) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser('*', (_request, payload, parsed) => parsed(null, payload));
+      scope.route({
+        method: ['GET', 'HEAD', 'PUT', 'POST', 'OPTIONS'],
+        url: `${route.prefix}*`,
+        bodyLimit: Number.MAX_SAFE_INTEGER,
+        compress: false,
+        handler: async (request, reply) => {
+          const body = (request.body as Readable | undefined) ?? request.raw;
+          return send(
+            reply,
+            await route.handle({ method: request.method, url: request.raw.url ?? '/', headers: request.headers, body }),
+            false,
+          );
+        },
+      });
+      done();
+    });
+  }
+
+  serveDocuments(app, options);
+  serveOperational(app, options.version);
+
+  app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
+    const status = error.statusCode ?? 500;
+    const isApi = request.url.startsWith('/api/');
+    if (isApi) {
+      reply.headers(API_HEADERS);
+    }
+    if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+      const text = `The body is larger than ${MAX_BODY_BYTES} bytes (10 MiB). Send less, or put large data into an artifact.`;
+      const context = { method: methodName(options.apis, request.raw), params: {}, payload: undefined, time: clock.now() };
+      return reply
+        .code(413)
+        .header('content-type', JSON_REPLY)
+        .send(JSON.stringify(errorBody('InputTooLarge', 413, text, context)));
+    }
+    if (status >= 500) {
+      log.error({ err: error, url: request.url.split('?')[0] }, 'request failed');
+    }
+    return reply
+      .code(status)
+      .header('content-type', JSON_REPLY)
+      .send(JSON.stringify({ error: status >= 500 ? 'Internal Server Error' : error.message }));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const path = (request.raw.url ?? '/').split('?')[0] ?? '/';
+    if (path.startsWith('/api/')) {
+      return reply.headers(API_HEADERS).code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
+    }
+    const page = request.method === 'GET' || request.method === 'HEAD' ? options.page?.(path) : undefined;
+    if (page) {
+      return reply.headers(page.headers).code(page.status).send(page.body);
+    }
+    return reply.headers(SECURITY_HEADERS).code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
+  });
+
+  return {
+    app,
+    close: async () => {
+      connections.abortAll();
+      await app.close();
+    },
+  };
+};
+
+const singleHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value);
+
+const send = (reply: FastifyReply, answer: Answer, json = true): FastifyReply => {
+  reply.code(answer.status);
+  const { body } = answer;
+  if (json && body !== undefined) {
+    reply.header('content-type', JSON_REPLY);
+  }
+  reply.headers(answer.headers);
+  if (body === undefined) {
+    return reply.send();
+  }
+  const isPlain = typeof body === 'object' && !Buffer.isBuffer(body) && typeof (body as Readable).pipe !== 'function';
+  return reply.send(isPlain ? JSON.stringify(body) : body);
+};
+
+const schemasOf = (api: Api): TSchema[] => [
+  ...Object.values(api.methods).flatMap(method =>
+    [method.input, method.output === 'blob' ? undefined : method.output].filter(s => s !== undefined),
+  ),
+  ...(api.schemas ?? []),
+];
+
+const methodName = (apis: readonly ServedApi[], request: IncomingMessage): string => {
+  const path = (request.url ?? '/').split('?')[0] ?? '/';
+  for (const { api } of apis) {
+    const prefix = `/api/${api.service}/${api.version}`;
+    if (path.startsWith(`${prefix}/`)) {
+      try {
+        const match = makeRouter(api).match(request.method ?? 'GET', path.slice(prefix.length));
+        return match && 'route' in match ? match.route.name : 'unknown';
+      } catch {
+        return 'unknown';
+      }
+    }
+  }
+  return 'unknown';
+};
+
+/** References and schemas: made once, served from memory. */
+const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
+  let documents: Map<string, string> | undefined;
+  const load = (): Map<string, string> => {
+    if (!documents) {
+      documents = new Map();
+      const collected = collectReferences(
+        options.apis.map(({ api }) => api),
+        options.exchanges,
+        options.schemas,
+      );
+      for (const [path, document] of collected) {
+        documents.set(
+          path,
+          JSON.stringify(path === 'references/references.json' ? document : absolute(document, options.rootUrl), null, 2),
+        );
+      }
+    }
+    return documents;
+  };
+  const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const path = decodeURI((request.raw.url ?? '/').split('?')[0] ?? '/').slice(1);
+    const text = load().get(path);
+    reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY });
+    return text === undefined ? reply.code(404).send('{"error":"Not found"}') : reply.send(text);
+  };
+  for (const prefix of ['/references/*', '/schemas/*']) {
+    app.route({ method: ['GET', 'HEAD'], url: prefix, handler });
+  }
+};
+
+const serveOperational = (app: FastifyInstance, version: Version): void => {
+  const bodies: Record<string, object> = { '/__version__': version, '/__heartbeat__': {}, '/__lbheartbeat__': {} };
+  for (const [url, body] of Object.entries(bodies)) {
+    app.all(url, (_request, reply) => reply.headers(SECURITY_HEADERS).header('content-type', JSON_REPLY).send(JSON.stringify(body)));
+  }
+  app.all('/robots.txt', (_request, reply) => reply.header('content-type', 'text/plain').send('User-Agent: *\nDisallow: /\n'));
+};
+
+/** Abort signals for requests that wait: one `close` listener per socket, however many requests it carries. */
+const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abortAll(): void } => {
+  const bySocket = new WeakMap<Socket, Set<AbortController>>();
+  const all = new Set<AbortController>();
+  let closing = false;
+  return {
+    signal: request => {
+      const controller = new AbortController();
+      if (closing) {
+        controller.abort(new Error('The server is shutting down'));
+        return controller.signal;
+      }
+      const socket = request.socket;
+      let waiting = bySocket.get(socket);
+      if (!waiting) {
+        const created = new Set<AbortController>();
+        waiting = created;
+        bySocket.set(socket, created);
+        socket.once?.('close', () => {
+          for (const each of created) {
+            each.abort(new Error('The connection was closed'));
+            all.delete(each);
+          }
+          created.clear();
+        });
+      }
+      // a socket carries one request at a time: the signals of earlier ones are no longer needed
+      for (const earlier of waiting) {
+        all.delete(earlier);
+      }
+      waiting.clear();
+      waiting.add(controller);
+      all.add(controller);
+      return controller.signal;
+    },
+    abortAll: () => {
+      closing = true;
+      for (const controller of all) {
+        controller.abort(new Error('The server is shutting down'));
+      }
+      all.clear();
+    },
+  };
+};

@@ -1,0 +1,63 @@
+/**
+ * Encrypted columns: AES-256-GCM under a ring of keys. The last key encrypts; every key decrypts, by the id written with the value, so that keys
+ * rotate while serving. The column's place is authenticated too (`context`), so that a value moved to another row does not decrypt.
+ * Format: `v1:<keyId>:<base64url of 12-byte nonce, ciphertext, 16-byte tag>`.
+ */
+import crypto from 'node:crypto';
+import type { Random } from './clock.ts';
+
+export interface Key {
+  readonly id: string;
+  /** 32 bytes. */
+  readonly key: Uint8Array;
+}
+
+export interface Keyring {
+  encrypt(text: string, context: string): string;
+  /** Throws when the key is unknown or the value was altered. */
+  decrypt(stored: string, context: string): string;
+  /** Whether the value is not under the newest key. */
+  isStale(stored: string): boolean;
+}
+
+/** Throws on an empty ring, a key of the wrong length, or a repeated id. */
+export const openKeyring = (keys: readonly Key[], random: Random): Keyring => {
+  const newest = keys.at(-1);
+  if (!newest) {
+    throw new Error('The keyring is empty: give at least one key');
+  }
+  const byId = new Map(keys.map(key => [key.id, key.key]));
+  if (byId.size !== keys.length) {
+    throw new Error('The keyring has two keys with the same id');
+  }
+  for (const { id, key } of keys) {
+    if (key.length !== 32 || !/^[A-Za-z0-9_-]+$/.test(id)) {
+      throw new Error(`Key '${id}' must have 32 bytes and an id of letters, digits, - and _`);
+    }
+  }
+  return {
+    encrypt: (text, context) => {
+      const nonce = random.bytes(12);
+      const cipher = crypto.createCipheriv('aes-256-gcm', newest.key, nonce);
+      cipher.setAAD(Buffer.from(context));
+      const sealed = Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
+      return `v1:${newest.id}:${sealed.toString('base64url')}`;
+    },
+    decrypt: (stored, context) => {
+      const [version, id, text] = stored.split(':');
+      const key = id === undefined ? undefined : byId.get(id);
+      if (version !== 'v1' || text === undefined) {
+        throw new Error('Not an encrypted value');
+      }
+      if (!key) {
+        throw new Error(`Encrypted under key '${id}', which is not in the keyring`);
+      }
+      const sealed = Buffer.from(text, 'base64url');
+      const decipher = crypto.createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12));
+      decipher.setAAD(Buffer.from(context));
+      decipher.setAuthTag(sealed.subarray(-16));
+      return decipher.update(sealed.subarray(12, -16), undefined, 'utf8') + decipher.final('utf8');
+    },
+    isStale: stored => stored.split(':')[1] !== newest.id,
+  };
+};

@@ -1,0 +1,34 @@
+/** Structured logs: constant message, facts in fields, one line per change of state. Credentials never get there: known fields are cut out. */
+import { type DestinationStream, type Logger, pino } from 'pino';
+
+export type Log = Logger;
+
+const SECRET_FIELDS = [
+  'accessToken',
+  'certificate',
+  'credentials',
+  'authorization',
+  'password',
+  'secret',
+  'token',
+  'ext',
+  'putUrl',
+  'headers.authorization',
+  'req.headers.authorization',
+];
+
+/** A logger that writes JSON lines to `destination` (default stderr). */
+export const makeLog = (options: { level?: string; destination?: DestinationStream; base?: Record<string, unknown> } = {}): Log =>
+  pino(
+    {
+      level: options.level ?? 'info',
+      base: options.base ?? {},
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: label => ({ level: label }) },
+      redact: { paths: [...SECRET_FIELDS, ...SECRET_FIELDS.filter(f => !f.includes('.')).map(f => `*.${f}`)], censor: '[redacted]' },
+    },
+    options.destination ?? pino.destination({ dest: 2, sync: true }),
+  );
+
+/** For tests: nothing is written. */
+export const silentLog: Log = pino({ level: 'silent' });

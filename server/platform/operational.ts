@@ -1,0 +1,25 @@
+/** What every service answers about itself: the same bodies at the host's root and as API methods. */
+import type { Clock } from './clock.ts';
+import type { ServedApi } from './service.ts';
+
+export interface Version {
+  readonly version: string;
+  readonly commit: string;
+  readonly source: string;
+  readonly build: string;
+}
+
+/** Adds the handlers of `ping`, `version`, `heartbeat` and `lbheartbeat`. */
+export const withOperationalMethods = (served: ServedApi, version: Version, clock: Clock): ServedApi => {
+  const startedMs = clock.monotonicMs();
+  return {
+    ...served,
+    handlers: {
+      ping: () => Promise.resolve({ alive: true, uptime: (clock.monotonicMs() - startedMs) / 1000 }),
+      version: () => Promise.resolve({ ...version }),
+      heartbeat: () => Promise.resolve({}),
+      lbheartbeat: () => Promise.resolve({}),
+      ...served.handlers,
+    } as ServedApi['handlers'],
+  };
+};

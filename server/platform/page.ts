@@ -1,0 +1,60 @@
+/** Lists continue from a key: an opaque token holds the last row's key. Under concurrent inserts and deletes no page omits or repeats. */
+import { inputError } from './errors.ts';
+
+export const MAX_PAGE = 1000;
+
+export interface PageQuery {
+  readonly continuationToken?: string | undefined;
+  readonly limit?: string | undefined;
+}
+
+export interface Page<Key> {
+  /** Rows to return at most; 0 to `MAX_PAGE`. */
+  readonly limit: number;
+  /** The key after which to continue. */
+  readonly after: Key | undefined;
+}
+
+type KeyPart = 'string' | 'number';
+type KeyOf<Shape extends readonly KeyPart[]> = { [I in keyof Shape]: Shape[I] extends 'string' ? string : number };
+
+/**
+ * Reads `limit` and `continuationToken`. `shape` names the key's parts; a token of another shape is a 400 `InputError`.
+ * A limit above the maximum is clamped, as the protocol has it.
+ */
+export const readPage = <const Shape extends readonly KeyPart[]>(query: PageQuery, shape: Shape, max = MAX_PAGE): Page<KeyOf<Shape>> => {
+  const limit = Math.min(query.limit === undefined ? max : Number(query.limit), max);
+  return { limit, after: query.continuationToken === undefined ? undefined : readToken(query.continuationToken, shape) };
+};
+
+const readToken = <const Shape extends readonly KeyPart[]>(token: string, shape: Shape): KeyOf<Shape> => {
+  try {
+    const key: unknown = JSON.parse(Buffer.from(token, 'base64url').toString('utf8'));
+    if (Array.isArray(key) && key.length === shape.length && shape.every((type, i) => typeof key[i] === type)) {
+      return key as KeyOf<Shape>;
+    }
+  } catch {
+    // not one of ours: reported below
+  }
+  return inputError(
+    'Invalid continuation token: pass the value of a previous answer unchanged, or leave it out to start from the beginning.',
+  );
+};
+
+/** The token that continues after `key`. */
+export const pageToken = (key: readonly (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
+
+/**
+ * Splits rows fetched with `limit + 1` into the page and its token: `{ rows, continuationToken? }`. With `limit` 0 the page is empty and ends the walk.
+ */
+export const makePage = <R>(
+  rows: R[],
+  limit: number,
+  key: (row: R) => readonly (string | number)[],
+): { rows: R[]; continuationToken?: string } => {
+  if (rows.length <= limit || limit === 0) {
+    return { rows: rows.slice(0, limit) };
+  }
+  const page = rows.slice(0, limit);
+  return { rows: page, continuationToken: pageToken(key(page.at(-1) as R)) };
+};

@@ -1,0 +1,246 @@
+/**
+ * The life of an API request, in the protocol's order: parameters decoded, body parsed, authorisation where the URL alone decides, parameter patterns,
+ * query, body schema, handler, answer. A refused request has changed nothing.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Method } from '@tscluster/api/define.ts';
+import { isAutomatic } from '@tscluster/api/scopes.ts';
+import type { TSchema } from 'typebox';
+import { type Authorization, makeAuthorization } from './authorize.ts';
+import type { Authenticator, HawkRequest } from './caller.ts';
+import type { Clock } from './clock.ts';
+import { ApiError, COMMON_ERROR_CODES, errorBody } from './errors.ts';
+import type { Log } from './log.ts';
+import type { Route } from './router.ts';
+import { type Handler, HttpReply, RawJson, type ServedApi } from './service.ts';
+import { type Validator, findNul } from './validate.ts';
+
+export interface ApiRequest {
+  readonly route: Route;
+  readonly params: Readonly<Record<string, string>>;
+  /** Without `?`. */
+  readonly search: string;
+  readonly headers: IncomingHttpHeaders;
+  /** The body if its type is JSON, as text; undefined when there was none. */
+  readonly bodyText: string | undefined;
+  readonly hawk: HawkRequest;
+  readonly sourceIp: string | undefined;
+  readonly traceId: string;
+  readonly signal: () => AbortSignal;
+}
+
+export interface PipelineOptions {
+  readonly served: ServedApi;
+  readonly authenticator: () => Authenticator;
+  readonly validator: Validator;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly rootUrl: string;
+  readonly incidentId: () => string;
+  /** Off in production: answers are spliced from stored text. */
+  readonly validateOutput: boolean;
+}
+
+interface PreparedMethod {
+  readonly method: Method;
+  readonly handler: Handler<Method, unknown>;
+  readonly automatic: boolean;
+}
+
+const JSON_TYPE = /^application\/json\s*(?:;|$)/i;
+
+const parseBody = (request: ApiRequest): unknown => {
+  const text = request.bodyText;
+  if (text === undefined || text.trim() === '') {
+    return {};
+  }
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch (error) {
+    throw new ApiError('MalformedPayload', `Failed to parse JSON: ${(error as Error).message}`);
+  }
+  if (body === null || typeof body !== 'object') {
+    throw new ApiError('MalformedPayload', 'Failed to parse JSON: Must be an object or array');
+  }
+  return body;
+};
+
+const checkParams = (method: Method, params: Readonly<Record<string, string>>): void => {
+  const problems: string[] = [];
+  for (const [name, pattern] of Object.entries(method.params ?? {})) {
+    const value = params[name];
+    if (value !== undefined && !pattern.test(value)) {
+      problems.push(`URL parameter '${name}' given as '${value}' must match regular expression: '${String(pattern)}'`);
+    }
+  }
+  if (problems.length > 0) {
+    throw new ApiError('InvalidRequestArguments', ['Invalid URL patterns:', ...problems].join('\n'));
+  }
+};
+
+const readQuery = (method: Method, search: string): Record<string, string> => {
+  const query: Record<string, string> = {};
+  if (search === '') {
+    return query;
+  }
+  const problems: string[] = [];
+  const seen = new Set<string>();
+  for (const [key, value] of new URLSearchParams(search)) {
+    const pattern = method.query?.[key];
+    if (seen.has(key)) {
+      problems.push(`Query-string parameter: ${key} must be a string!`);
+    } else if (key === 'bewit') {
+      // every endpoint takes it; authentication reads it
+    } else if (!pattern) {
+      problems.push(`Query-string parameter: ${key} is not supported!`);
+    } else if (!pattern.test(value)) {
+      problems.push(`Query-string parameter: ${key}=${JSON.stringify(value)} does not match expression: ${String(pattern)}`);
+    } else {
+      query[key] = value;
+    }
+    seen.add(key);
+  }
+  if (problems.length > 0) {
+    throw new ApiError('InvalidRequestArguments', problems.join('\n'));
+  }
+  return query;
+};
+
+const checkBody = (schema: TSchema, body: unknown, request: ApiRequest, options: PipelineOptions): void => {
+  const contentType = request.headers['content-type'];
+  if (!JSON_TYPE.test(contentType ?? '')) {
+    throw new ApiError(
+      'MalformedPayload',
+      `Payload must be JSON with content-type: application/json got content-type: ${contentType ?? 'null'}`,
+    );
+  }
+  const problems = options.validator.validate(schema, body);
+  if (problems) {
+    const id = `${options.rootUrl}${(schema as { $id?: string }).$id ?? ''}`;
+    throw new ApiError(
+      'InputValidationError',
+      ['\nSchema Validation Failed!', `Rejecting Schema: ${id}`, 'Errors:', ...problems.map(problem => `  * ${problem}`)].join('\n'),
+    );
+  }
+  if (request.bodyText?.includes('\\u0000')) {
+    const place = findNul(body);
+    if (place !== undefined) {
+      throw new ApiError('InputError', `${place} contains a NUL character (\\u0000), which cannot be stored. Remove it.`);
+    }
+  }
+};
+
+export type Answer = { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: HttpReply['body'] };
+
+/** Makes the function that answers requests of one API. It never throws. */
+export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) => Promise<Answer>) => {
+  const { served, clock } = options;
+  const statuses: Readonly<Record<string, number>> = { ...COMMON_ERROR_CODES, ...served.api.errorCodes };
+  const prepared = new Map<string, PreparedMethod>();
+  for (const [name, method] of Object.entries(served.api.methods)) {
+    const handler = served.handlers[name];
+    if (!handler) {
+      throw new Error(`${served.api.service}.${name} has no handler`);
+    }
+    prepared.set(name, { method, handler, automatic: method.scopes !== undefined && isAutomatic(method.scopes, requiredParams(method)) });
+  }
+
+  const answer = async (request: ApiRequest, state: { payload: unknown; authorization: Authorization | undefined }): Promise<Answer> => {
+    const { method, handler, automatic } = prepared.get(request.route.name) as PreparedMethod;
+    const body = parseBody(request);
+    state.payload = body;
+    const authorization = makeAuthorization(
+      options.authenticator(),
+      request.hawk,
+      { contentType: request.headers['content-type'] ?? '', text: request.bodyText ?? '' },
+      clock,
+    );
+    state.authorization = authorization;
+    if (automatic && method.scopes !== undefined) {
+      await authorization.authorize(method.scopes, request.params);
+    }
+    checkParams(method, request.params);
+    const query = readQuery(method, request.search);
+    if (method.input) {
+      checkBody(method.input, body, request, options);
+    }
+    const result: unknown = await handler({
+      ctx: served.ctx,
+      params: request.params,
+      query,
+      body: method.input ? body : undefined,
+      authorize: async (params: Readonly<Record<string, unknown>>) => {
+        if (method.scopes !== undefined) {
+          await authorization.authorize(method.scopes, params);
+        }
+      },
+      caller: authorization.caller,
+      headers: request.headers,
+      hawk: () => request.hawk,
+      sourceIp: request.sourceIp,
+      traceId: request.traceId,
+      signal: request.signal,
+    } as never);
+    if (method.scopes !== undefined && !authorization.done) {
+      throw new Error(`${served.api.service}.${request.route.name} answered without having authorised the request`);
+    }
+    return toAnswer(method, result);
+  };
+
+  const toAnswer = (method: Method, result: unknown): Answer => {
+    if (result instanceof HttpReply) {
+      return result;
+    }
+    if (result === undefined) {
+      return { status: 204, headers: {}, body: undefined };
+    }
+    if (options.validateOutput && method.output !== undefined && method.output !== 'blob') {
+      const value: unknown = result instanceof RawJson ? JSON.parse(result.text) : JSON.parse(JSON.stringify(result));
+      const problems = options.validator.validate(method.output, value);
+      if (problems) {
+        throw new Error(`The answer does not match its schema: ${problems.join('; ')}`);
+      }
+    }
+    return { status: 200, headers: {}, body: result instanceof RawJson ? result.text : JSON.stringify(result) };
+  };
+
+  const refuse = (request: ApiRequest, error: unknown, payload: unknown): Answer => {
+    const known = error instanceof ApiError && statuses[error.code] !== undefined ? error : undefined;
+    let code = known?.code ?? 'InternalServerError';
+    let text = known?.message ?? '';
+    if (!known) {
+      const incidentId = options.incidentId();
+      code = 'InternalServerError';
+      text = `Internal Server Error, incidentId ${incidentId}.`;
+      options.log.error(
+        { err: error, incidentId, method: request.route.name, service: served.api.service, traceId: request.traceId },
+        'request failed',
+      );
+    }
+    const status = statuses[code] ?? 500;
+    const redact = request.route.method.redact;
+    const body = errorBody(code, status, text, {
+      method: request.route.name,
+      params: request.params,
+      payload: redact ? redact(payload) : payload,
+      time: clock.now(),
+    });
+    return { status, headers: status === 401 ? { 'www-authenticate': 'hawk' } : {}, body: JSON.stringify(body) };
+  };
+
+  return async request => {
+    const state: { payload: unknown; authorization: Authorization | undefined } = {
+      payload: request.bodyText === undefined ? {} : request.bodyText,
+      authorization: undefined,
+    };
+    try {
+      return await answer(request, state);
+    } catch (error) {
+      return refuse(request, error, state.payload);
+    }
+  };
+};
+
+const requiredParams = (method: Method): string[] =>
+  [...method.route.matchAll(/<([a-zA-Z0-9_]+)>/g)].map(match => match[1] as string).filter(name => !method.optional?.includes(name));

@@ -1,0 +1,170 @@
+/**
+ * The relay: outbox → bus. One works at a time (an advisory lock on its own connection; another takes over when it dies), because order per task
+ * would be lost between several. It delivers, then commits the delete: at least once, never lost. Woken at once by commits of this process, by
+ * notification of others, and by a slow poll as a safety net.
+ */
+import type pg from 'pg';
+import type { Db, Tx } from '../db/sql.ts';
+import { isConnectionError, queryOn } from '../db/sql.ts';
+import type { Bus } from './bus/bus.ts';
+import type { Clock } from './clock.ts';
+import type { BusEvent, OutboxEvent } from './events.ts';
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics.ts';
+
+const LOCK = 7_202_602;
+const BATCH = 500;
+const POLL_MS = 2_000;
+/** After a batch the relay rests this long, so that under load one commit of its own serves many transactions. */
+const REST_MS = 5;
+const MAX_BACKOFF_MS = 30_000;
+
+export interface Relay {
+  /** There may be something in the outbox. */
+  wake(): void;
+  /** Resolves when the outbox was seen empty after this call. */
+  drain(): Promise<void>;
+  /** Finishes the batch under way. */
+  stop(): Promise<void>;
+}
+
+/** The events of an outbox row; ids follow from the row's id and the place in it. */
+export const parseOutboxRow = (id: number, msg: string): BusEvent[] =>
+  (JSON.parse(`[${msg}]`) as OutboxEvent[]).map((event, i) => ({ id: `${id}-${i}`, ...event }));
+
+export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; metrics: Metrics }): Relay => {
+  const { db, bus, clock, log, metrics } = options;
+  const delivered = metrics.counter('outbox_events_delivered_total', 'Events handed to the bus', []);
+  const failures = metrics.counter('outbox_relay_failures_total', 'Batches that could not be handed to the bus', []);
+  const stopping = new AbortController();
+  let wakeUp: () => void = () => undefined;
+  let woken = false;
+  let drains: (() => void)[] = [];
+
+  /** One transaction: up to a batch of rows, in order; answers with how many. */
+  const relayBatch = async (client: pg.Client): Promise<number> => {
+    const query = queryOn(client);
+    await client.query('begin');
+    try {
+      const rows = await query<{ id: number; msg: string }>`select id, msg from platform.outbox order by id limit ${BATCH}`;
+      if (rows.length === 0) {
+        await client.query('commit');
+        return 0;
+      }
+      const events = rows.flatMap(row => parseOutboxRow(row.id, row.msg));
+      const tx = Object.assign(query, { afterCommit: () => undefined }) as unknown as Tx;
+      await bus.deliver(tx, events);
+      await query`delete from platform.outbox where id = any(${rows.map(row => row.id)}::bigint[])`;
+      await client.query('commit');
+      delivered.inc(events.length);
+      bus.delivered(events);
+      return rows.length;
+    } catch (error) {
+      if (!isConnectionError(error)) {
+        await client.query('rollback');
+      }
+      throw error;
+    }
+  };
+
+  const waitForWork = async (ms: number): Promise<void> => {
+    if (woken || stopping.signal.aborted) {
+      woken = false;
+      return;
+    }
+    const timer = new AbortController();
+    await Promise.race([
+      new Promise<void>(resolve => {
+        wakeUp = resolve;
+      }),
+      clock.sleep(ms, AbortSignal.any([timer.signal, stopping.signal])).catch(() => undefined),
+    ]);
+    timer.abort();
+    wakeUp = () => undefined;
+    woken = false;
+  };
+
+  const work = async (client: pg.Client): Promise<void> => {
+    let backoffMs = 100;
+    while (!stopping.signal.aborted) {
+      const waitingForEmpty = drains;
+      drains = [];
+      try {
+        const count = await relayBatch(client);
+        backoffMs = 100;
+        if (count === 0) {
+          waitingForEmpty.forEach(resolve => resolve());
+          if (drains.length === 0) {
+            await waitForWork(POLL_MS);
+          }
+        } else {
+          drains.push(...waitingForEmpty);
+          if (count < BATCH && drains.length === 0) {
+            await clock.sleep(REST_MS, stopping.signal).catch(() => undefined);
+          }
+        }
+      } catch (error) {
+        drains.push(...waitingForEmpty);
+        if (isConnectionError(error)) {
+          throw error;
+        }
+        failures.inc();
+        log.error({ err: error, backoffMs }, 'events could not be delivered');
+        await clock.sleep(backoffMs, stopping.signal).catch(() => undefined);
+        backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      }
+    }
+  };
+
+  const run = async (): Promise<void> => {
+    let backoffMs = 100;
+    while (!stopping.signal.aborted) {
+      let client: pg.Client | undefined;
+      try {
+        client = await db.connect({ applicationName: 'taskcluster relay' });
+        client.on('error', () => undefined); // the next statement reports it
+        client.on('notification', () => wake());
+        await client.query('listen platform_outbox');
+        const query = queryOn(client);
+        for (;;) {
+          const [row] = await query<{ locked: boolean }>`select pg_try_advisory_lock(${LOCK}) as locked`;
+          if (row?.locked || stopping.signal.aborted) {
+            break;
+          }
+          await waitForWork(POLL_MS);
+        }
+        backoffMs = 100;
+        await work(client);
+      } catch (error) {
+        if (!stopping.signal.aborted) {
+          log.warn({ err: error, backoffMs }, 'relay lost its connection');
+          await clock.sleep(backoffMs, stopping.signal).catch(() => undefined);
+          backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+        }
+      } finally {
+        await client?.end().catch(() => undefined);
+      }
+    }
+    drains.forEach(resolve => resolve());
+  };
+
+  const wake = (): void => {
+    woken = true;
+    wakeUp();
+  };
+  const finished = run();
+
+  return {
+    wake,
+    drain: () =>
+      new Promise<void>(resolve => {
+        drains.push(resolve);
+        wake();
+      }),
+    stop: async () => {
+      stopping.abort(new Error('The relay is stopping'));
+      wakeUp();
+      await finished;
+    },
+  };
+};

@@ -1,0 +1,105 @@
+/**
+ * JSON schema validation of bodies and messages (draft-06 as the protocol uses it): all errors are reported, defaults are written into the body,
+ * nothing is coerced and nothing is dropped. Date-times are those that the protocol accepts, which is more than RFC 3339.
+ */
+import type { TSchema } from 'typebox';
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import formatsPlugin from 'ajv-formats';
+
+const DATE_TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt\s](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?$/;
+const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/** Whether a text is a date-time that the protocol accepts: real calendar date, zone optional (then UTC). */
+export const isDateTime = (text: string): boolean => {
+  const match = DATE_TIME.exec(text);
+  if (!match) {
+    return false;
+  }
+  const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as [number, number, number, number, number, number];
+  const leap = (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0;
+  const days = month === 2 && leap ? 29 : DAYS[month - 1];
+  return days !== undefined && day >= 1 && day <= days && hour <= 23 && minute <= 59 && second <= 59;
+};
+
+/** Milliseconds since the epoch, truncated; NaN when it is not a date-time. A missing zone means UTC. */
+export const parseDateTime = (text: string): number => {
+  if (!isDateTime(text)) {
+    return Number.NaN;
+  }
+  const normal = text
+    .replace(/^(.{10})[t\s]/, '$1T')
+    .replace(/z$/, 'Z')
+    .replace(/(\.\d{3})\d+/, '$1')
+    .replace(/([+-]\d\d)$/, '$1:00')
+    .replace(/([+-]\d\d)(\d\d)$/, '$1:$2');
+  return Date.parse(/(?:Z|[+-]\d\d:\d\d)$/.test(normal) ? normal : `${normal}Z`);
+};
+
+export interface Validator {
+  /** undefined when valid; else the problems, one line each (Ajv's wording). Writes defaults into `data`. */
+  validate(schema: TSchema, data: unknown): readonly string[] | undefined;
+}
+
+type Named = TSchema & { $id?: string };
+
+const bare = (id: string): string => id.replace(/#$/, '');
+
+const describe = (error: ErrorObject): string => {
+  const at = `data${error.instancePath}`;
+  const extra = error.keyword === 'additionalProperties' ? `: ${JSON.stringify(error.params['additionalProperty'])}` : '';
+  return `${at} ${error.message ?? 'is invalid'}${extra}`;
+};
+
+/** Knows a set of named schemas (`$id` and relative `$ref`s); each is compiled at its first use. */
+export const makeValidator = (schemas: Iterable<TSchema>): Validator => {
+  const ajv = new Ajv({
+    allErrors: true,
+    useDefaults: true,
+    strict: false,
+    validateSchema: false,
+    meta: false,
+    logger: false,
+    unicodeRegExp: true,
+  });
+  formatsPlugin.default(ajv);
+  ajv.addFormat('date-time', { type: 'string', validate: isDateTime });
+  for (const schema of schemas) {
+    const id = (schema as Named).$id;
+    if (id !== undefined && !ajv.schemas[bare(id)]) {
+      ajv.addSchema(schema, bare(id));
+    }
+  }
+  const compiled = new Map<TSchema, ValidateFunction>();
+  const compile = (schema: TSchema): ValidateFunction => {
+    const id = (schema as Named).$id;
+    const known = id === undefined ? undefined : ajv.getSchema(bare(id));
+    return known ?? ajv.compile(schema);
+  };
+  return {
+    validate: (schema, data) => {
+      let check = compiled.get(schema);
+      if (!check) {
+        check = compile(schema);
+        compiled.set(schema, check);
+      }
+      return check(data) ? undefined : (check.errors ?? []).map(describe);
+    },
+  };
+};
+
+/** The place of the first NUL character in a value's strings and keys (`data/payload/env`), which Postgres cannot store; undefined when there is none. */
+export const findNul = (value: unknown, at = 'data'): string | undefined => {
+  if (typeof value === 'string') {
+    return value.includes('\0') ? at : undefined;
+  }
+  if (value === null || typeof value !== 'object') {
+    return undefined;
+  }
+  for (const [key, item] of Object.entries(value)) {
+    const found = key.includes('\0') ? at : findNul(item, `${at}/${key}`);
+    if (found !== undefined) {
+      return found;
+    }
+  }
+  return undefined;
+};
