@@ -108,7 +108,7 @@ export type OptionalNames<M> = M extends { optional: readonly (infer O extends s
 export type MethodParams<M extends Method> = { [K in Exclude<Names<M['route']>, OptionalNames<M>>]: string } & {
   [K in OptionalNames<M>]?: string;
 };
-export type MethodQuery<M extends Method> = M extends { query: infer Q } ? { [K in keyof Q]?: string } : Record<never, string>;
+export type MethodQuery<M extends Method> = M extends { query: infer Q } ? { [K in keyof Q]?: string } : { [K in never]?: string };
 /** What a caller sends. */
 export type MethodInput<M extends Method> = M extends { input: infer I extends TSchema } ? StaticOf<I> : undefined;
 /** What a handler receives: the input after its defaults were filled in. */

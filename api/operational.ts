@@ -6,7 +6,7 @@ export const pingMethods = methods({
   ping: {
     method: 'get',
     route: '/ping',
-    title: 'Ping Server',
+    title: 'Ping',
     description:
       'Answers as long as the service is up, with `alive` and the `uptime` in seconds. Touches neither database nor any other service.',
     category: 'Monitoring',
@@ -16,7 +16,7 @@ export const pingMethods = methods({
   lbheartbeat: {
     method: 'get',
     route: '/__lbheartbeat__',
-    title: 'Load Balancer Heartbeat',
+    title: 'Heartbeat for Load Balancers',
     description: 'For load balancers: an empty object while this process wants to receive requests.',
     category: 'Monitoring',
     stability: 'stable',
@@ -38,7 +38,7 @@ export const heartbeatMethods = methods({
   heartbeat: {
     method: 'get',
     route: '/__heartbeat__',
-    title: 'Heartbeat',
+    title: 'Heartbeat for Monitoring',
     description: 'For monitoring: an empty object. A failing database shows in the methods that need it, not here.',
     category: 'Monitoring',
     stability: 'stable',

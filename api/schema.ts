@@ -129,10 +129,11 @@ export function object<P extends Record<string, Property>>(
 ): Schema<GivenObject<P>, SeenObject<P>> {
   const schemas: Record<string, Schema> = {};
   const required: string[] = [];
-  for (const [name, property] of Object.entries(properties) as [string, Property][]) {
-    const wrapped = '~property' in property ? (property as OptionalProperty | DefaultedProperty) : undefined;
-    schemas[name] = wrapped ? wrapped.schema : (property as Schema);
-    if (!wrapped || (wrapped['~property'] === 'defaulted' && wrapped.listed)) {
+  // By name: published documents are compared as text, and alternatives of one `oneOf` are ordered by theirs.
+  for (const [name, property] of Object.entries<Property>(properties).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const wrapped = '~property' in property;
+    schemas[name] = wrapped ? property.schema : property;
+    if (!wrapped || (property['~property'] === 'defaulted' && property.listed)) {
       required.push(name);
     }
   }

@@ -139,7 +139,7 @@ export const claimMethods = methods({
     method: 'post',
     route: '/task/<taskId>/runs/<runId>/completed',
     params: runParams,
-    title: 'Report Run Completed',
+    title: 'Report Success',
     description: 'The task did what it should. May be repeated; refused as `RequestConflict` when the run has another outcome.',
     scopes: 'queue:resolve-task:<taskId>/<runId>',
     output: taskStatusResponse,
@@ -149,7 +149,7 @@ export const claimMethods = methods({
     method: 'post',
     route: '/task/<taskId>/runs/<runId>/failed',
     params: runParams,
-    title: 'Report Run Failed',
+    title: 'Report Failure',
     description:
       'The task ran and did not succeed: a failed test, an exit status that is not 0. It is not tried again. May be repeated; refused as `RequestConflict` when the run has another outcome.',
     scopes: 'queue:resolve-task:<taskId>/<runId>',
@@ -160,7 +160,7 @@ export const claimMethods = methods({
     method: 'post',
     route: '/task/<taskId>/runs/<runId>/exception',
     params: runParams,
-    title: 'Report Task Exception',
+    title: 'Report an Exception',
     description:
       'The run ended for a reason that is not the outcome of the task. For `worker-shutdown` and `intermittent-task` another run follows while there are retries left. May be repeated; refused as `RequestConflict` when the run has another outcome.',
     scopes: 'queue:resolve-task:<taskId>/<runId>',

@@ -336,7 +336,7 @@ export const taskChangeMethods = methods({
     method: 'put',
     route: '/task/<taskId>',
     params: taskParam,
-    title: 'Create New Task',
+    title: 'Create Task',
     description: [
       'Creates a task under an id that the caller has chosen. It becomes pending at once if it has no unresolved dependencies, otherwise when the last one resolves.',
       '',
