@@ -9,13 +9,12 @@
  * left over from a killed one, and is stopped or waited for.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import type { Clock } from '@tscluster/client/clock.ts';
 import { type Binaries, type RunAs, chooseUser, findBinaries } from './postgres-binaries.ts';
 import { StartProblem, explainFileErrors } from './problem.ts';
+import { chooseRunFolder } from './run-folder.ts';
 
 export interface PostgresOptions {
   /** The cluster's folder; made at the first start. Its parent must exist. */
@@ -48,7 +47,6 @@ export interface EmbeddedPostgres {
 }
 
 const PORT = 5432; // only a part of the socket's name: nothing listens on TCP
-const SOCKET_PATH_MAX_BYTES = 100; // 107 on Linux, 103 on macOS
 const POSTGRES_MAJOR = '18';
 
 /** Measured: Postgres's defaults cost 8 to 13 % of the hot path; JIT compiles for longer than our statements run. */
@@ -179,27 +177,6 @@ const clearLeftover = async (clock: Clock, folder: string): Promise<void> => {
     const NOBODY = '2147483646'; // no machine has this process id
     await fs.writeFile(path.join(folder, 'postmaster.pid'), [NOBODY, ...left.slice(1, 7), ''].join('\n'));
   }
-};
-
-const chooseRunFolder = async (runFolder: string): Promise<string> => {
-  const socketName = `.s.PGSQL.${PORT}`;
-  if (Buffer.byteLength(path.join(runFolder, socketName)) <= SOCKET_PATH_MAX_BYTES) {
-    await explainFileErrors(runFolder, () => fs.mkdir(runFolder, { recursive: true, mode: 0o700 }));
-    await fs.chmod(runFolder, 0o700);
-    return runFolder;
-  }
-  const name = `taskcluster-${crypto.createHash('sha256').update(runFolder).digest('hex').slice(0, 16)}`;
-  const base = Buffer.byteLength(os.tmpdir()) < 60 ? os.tmpdir() : '/tmp';
-  const short = path.join(base, name);
-  await explainFileErrors(short, () => fs.mkdir(short, { recursive: true, mode: 0o700 }));
-  const stat = await fs.lstat(short);
-  if (!stat.isDirectory() || (stat.uid !== process.getuid?.() && process.getuid?.() !== 0)) {
-    throw new StartProblem(
-      `${short}, which Postgres needs for its socket, belongs to somebody else. Remove it, or choose a shorter --data-dir.`,
-    );
-  }
-  await fs.chmod(short, 0o700);
-  return short;
 };
 
 const spawnFree = (runAs: RunAs, command: readonly string[], log: number): ChildProcess => {
