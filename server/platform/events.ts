@@ -76,11 +76,13 @@ export const publishAll = async (tx: Tx, events: readonly OutboxEvent[]): Promis
 };
 
 // The relay of this process is woken after each commit that wrote events; relays of other processes look when they are notified, or after a while.
-let outboxWritten: () => void = () => undefined;
+const writtenCallbacks = new Set<() => void>();
+const outboxWritten = (): void => writtenCallbacks.forEach(callback => callback());
 
-/** Registers who is told that this process has committed events. */
-export const onOutboxWritten = (callback: () => void): void => {
-  outboxWritten = callback;
+/** Registers who is told that this process has committed events. Returns how to stop. */
+export const onOutboxWritten = (callback: () => void): (() => void) => {
+  writtenCallbacks.add(callback);
+  return () => writtenCallbacks.delete(callback);
 };
 
 /** For hot paths that insert into the outbox in their own statement: call after the commit. */

@@ -7,10 +7,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import compress from '@fastify/compress';
-import type { Api, Exchanges } from '@tscluster/api/define.ts';
-import { absolute, collectReferences } from '@tscluster/api/references.ts';
+import { apis, exchanges, payloadSchemas } from '@tscluster/api/all.ts';
+import { collectAbsoluteReferences, collectSchemas } from '@tscluster/api/references.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { TSchema } from 'typebox';
 import { type Authenticator, hawkRequest } from './caller.ts';
 import type { Clock } from './clock.ts';
 import { errorBody } from './errors.ts';
@@ -43,9 +42,6 @@ const API_HEADERS = {
 
 export interface HttpOptions {
   readonly apis: readonly ServedApi[];
-  readonly exchanges: readonly Exchanges[];
-  /** Published schemas that belong to no API (task payloads). */
-  readonly schemas: readonly TSchema[];
   readonly routes: readonly RawRoute[];
   readonly authenticator: () => Authenticator;
   readonly rootUrl: string;
@@ -82,7 +78,10 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 100_000, ignoreTrailingSlash: false, caseSensitive: true },
-    frameworkErrors: (_error, _request, reply) => void reply.code(400).header('content-type', 'text/plain').send('Bad Request'),
+    frameworkErrors: (_error, _request, reply) => {
+      const answer = reply as FastifyReply; // its own type knows no schema
+      void answer.code(400).header('content-type', 'text/plain').send('Bad Request');
+    },
   });
   void app.register(compress, { global: true, threshold: 1024, encodings: ['gzip', 'br', 'deflate'] });
   app.removeAllContentTypeParsers();
@@ -92,11 +91,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     done(null, undefined);
   });
 
-  const schemas = [
-    ...options.apis.flatMap(({ api }) => schemasOf(api)),
-    ...options.exchanges.flatMap(e => Object.values(e.exchanges).map(x => x.schema)),
-  ];
-  const validator = makeValidator(schemas);
+  const validator = makeValidator(collectSchemas(apis, exchanges, payloadSchemas).values());
 
   for (const bare of options.apis) {
     const served = withOperationalMethods(bare, options.version, clock);
@@ -241,13 +236,6 @@ const send = (reply: FastifyReply, answer: Answer, json = true): FastifyReply =>
   return reply.send(isPlain ? JSON.stringify(body) : body);
 };
 
-const schemasOf = (api: Api): TSchema[] => [
-  ...Object.values(api.methods).flatMap(method =>
-    [method.input, method.output === 'blob' ? undefined : method.output].filter(s => s !== undefined),
-  ),
-  ...(api.schemas ?? []),
-];
-
 const methodName = (apis: readonly ServedApi[], request: IncomingMessage): string => {
   const path = (request.url ?? '/').split('?')[0] ?? '/';
   for (const { api } of apis) {
@@ -270,22 +258,14 @@ const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
   const load = (): Map<string, string> => {
     if (!documents) {
       documents = new Map();
-      const collected = collectReferences(
-        options.apis.map(({ api }) => api),
-        options.exchanges,
-        options.schemas,
-      );
-      for (const [path, document] of collected) {
-        documents.set(
-          path,
-          JSON.stringify(path === 'references/references.json' ? document : absolute(document, options.rootUrl), null, 2),
-        );
+      for (const [path, document] of collectAbsoluteReferences(options.rootUrl)) {
+        documents.set(path, JSON.stringify(document, null, 2));
       }
     }
     return documents;
   };
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const path = decodeURI((request.raw.url ?? '/').split('?')[0] ?? '/').slice(1);
+    const path = decodeURI((request.raw.url ?? '/').split('?')[0] ?? '/');
     const text = load().get(path);
     reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY });
     return text === undefined ? reply.code(404).send('{"error":"Not found"}') : reply.send(text);

@@ -20,6 +20,6 @@ export const withOperationalMethods = (served: ServedApi, version: Version, cloc
       heartbeat: () => Promise.resolve({}),
       lbheartbeat: () => Promise.resolve({}),
       ...served.handlers,
-    } as ServedApi['handlers'],
+    } as unknown as ServedApi['handlers'],
   };
 };

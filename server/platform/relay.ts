@@ -123,8 +123,6 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
       try {
         client = await db.connect({ applicationName: 'taskcluster relay' });
         client.on('error', () => undefined); // the next statement reports it
-        client.on('notification', () => wake());
-        await client.query('listen platform_outbox');
         const query = queryOn(client);
         for (;;) {
           const [row] = await query<{ locked: boolean }>`select pg_try_advisory_lock(${LOCK}) as locked`;

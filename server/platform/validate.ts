@@ -51,7 +51,7 @@ const describe = (error: ErrorObject): string => {
 };
 
 /** Knows a set of named schemas (`$id` and relative `$ref`s); each is compiled at its first use. */
-export const makeValidator = (schemas: Iterable<TSchema>): Validator => {
+export const makeValidator = (schemas: Iterable<object>): Validator => {
   const ajv = new Ajv({
     allErrors: true,
     useDefaults: true,
@@ -66,7 +66,7 @@ export const makeValidator = (schemas: Iterable<TSchema>): Validator => {
   for (const schema of schemas) {
     const id = (schema as Named).$id;
     if (id !== undefined && !ajv.schemas[bare(id)]) {
-      ajv.addSchema(schema, bare(id));
+      ajv.addSchema(schema as TSchema, bare(id));
     }
   }
   const compiled = new Map<TSchema, ValidateFunction>();

@@ -1,0 +1,171 @@
+/**
+ * Puts the parts together: a server process with any choice of services and loops, from a database and settings. `local/up.ts` makes a whole
+ * installation around it.
+ */
+import type { Api } from '@tscluster/api/define.ts';
+import { createClient } from '@tscluster/client/client.ts';
+import type { FastifyInstance } from 'fastify';
+import { type Lane, openLane } from './db/lane.ts';
+import type { Db } from './db/sql.ts';
+import type { Bus } from './platform/bus/bus.ts';
+import type { Authenticator } from './platform/caller.ts';
+import type { Clock, Random } from './platform/clock.ts';
+import { readSettings } from './platform/config.ts';
+import { onOutboxWritten } from './platform/events.ts';
+import { type HttpOptions, makeHttpServer } from './platform/http.ts';
+import type { Keyring } from './platform/keyring.ts';
+import { makeLocalFetch } from './platform/local-fetch.ts';
+import type { Log } from './platform/log.ts';
+import type { RunningLoop } from './platform/loop.ts';
+import type { Metrics } from './platform/metrics.ts';
+import { openNotifier } from './platform/notify.ts';
+import type { Version } from './platform/operational.ts';
+import { type Relay, startRelay } from './platform/relay.ts';
+import type { Platform, RunningService, Service } from './platform/service.ts';
+
+export interface ServerOptions {
+  readonly db: Db;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly keyring: Keyring;
+  readonly rootUrl: string;
+  readonly version: Version;
+  readonly services: readonly Service[];
+  /** Settings by environment variable. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The access token of `static/taskcluster/<service>`. */
+  readonly serviceToken: (service: string) => string;
+  readonly signingSecret: Uint8Array;
+  /** Loops run in this process (default true). */
+  readonly loops?: boolean;
+  readonly relay?: boolean;
+  /** No other process works on this database: nobody else is to be woken. */
+  readonly alone?: boolean;
+  readonly validateOutput?: boolean;
+  readonly trustProxy?: boolean;
+  readonly page?: HttpOptions['page'];
+}
+
+export interface RunningServer {
+  readonly app: FastifyInstance;
+  readonly platform: Platform;
+  readonly relay: Relay | undefined;
+  readonly services: ReadonlyMap<string, RunningService>;
+  /** Calls each service's `ready`; once, after listening. */
+  ready(): Promise<void>;
+  /** Finishes requests and batches in flight, then loops, relay and connections. The database stays open: its owner closes it. */
+  close(): Promise<void>;
+}
+
+/** Starts the services of a process; the caller listens on `app`. The database must be migrated. */
+export const startServer = async (options: ServerOptions): Promise<RunningServer> => {
+  const { db, clock, log, metrics, rootUrl } = options;
+  const lanes: Lane[] = [];
+  const notifier = openNotifier(db, clock, log, options.alone ?? false);
+  let app: FastifyInstance | undefined;
+  let authenticator: Authenticator | undefined;
+
+  const requireApp = (): FastifyInstance => {
+    if (!app) {
+      throw new Error('A service called another before the server was put together: do it in ready()');
+    }
+    return app;
+  };
+  const localFetch = makeLocalFetch(requireApp);
+  const serviceCredentials = (service: string): { clientId: string; accessToken: string } => ({
+    clientId: `static/taskcluster/${service}`,
+    accessToken: options.serviceToken(service),
+  });
+
+  const platform: Platform = {
+    db,
+    clock,
+    random: options.random,
+    log,
+    metrics,
+    keyring: options.keyring,
+    bus: options.bus,
+    rootUrl,
+    openLane: name => {
+      const lane = openLane(db, `taskcluster ${name}`);
+      lanes.push(lane);
+      return lane;
+    },
+    client: <A extends Api>(api: A, service: string, clientOptions: object = {}) =>
+      createClient(api, { rootUrl, credentials: serviceCredentials(service), fetch: localFetch, ...clientOptions }),
+    serviceCredentials,
+    signingSecret: options.signingSecret,
+    notify: name => notifier.notify(name),
+    onNotify: (name, callback) => notifier.onNotify(name, callback),
+  };
+
+  const services = new Map<string, RunningService>();
+  for (const service of options.services) {
+    services.set(service.name, await service.start(platform, readSettings(service.settings, options.environment)));
+  }
+  const running = [...services.values()];
+  authenticator = running.find(service => service.authenticator)?.authenticator;
+
+  const http = makeHttpServer({
+    apis: running.flatMap(service => service.apis ?? []),
+    routes: running.flatMap(service => service.routes ?? []),
+    authenticator: () => {
+      if (!authenticator) {
+        throw new Error('No service of this process checks credentials');
+      }
+      return authenticator;
+    },
+    rootUrl,
+    version: options.version,
+    clock,
+    log,
+    metrics,
+    validateOutput: options.validateOutput ?? false,
+    trustProxy: options.trustProxy ?? false,
+    ...(options.page ? { page: options.page } : {}),
+  });
+  app = http.app;
+  await app.ready();
+
+  for (const subscription of running.flatMap(service => service.subscriptions ?? [])) {
+    await options.bus.subscribe(subscription);
+  }
+  const relay = options.relay === false ? undefined : startRelay({ db, bus: options.bus, clock, log, metrics });
+  const stopOutbox = onOutboxWritten(() => {
+    relay?.wake();
+    if (!relay) {
+      notifier.notify('outbox');
+    }
+  });
+  const stopOutboxNotifications = notifier.onNotify('outbox', () => relay?.wake());
+  const loops: RunningLoop[] =
+    options.loops === false ? [] : running.flatMap(service => service.loops ?? []).map(each => each.start({ clock, log, metrics }));
+
+  return {
+    app,
+    platform,
+    relay,
+    services,
+    ready: async () => {
+      for (const service of running) {
+        await service.ready?.();
+      }
+    },
+    close: async () => {
+      await http.close();
+      await Promise.all(loops.map(each => each.stop()));
+      for (const service of running.toReversed()) {
+        await service.close?.();
+      }
+      stopOutbox();
+      stopOutboxNotifications();
+      await relay?.stop();
+      await options.bus.close();
+      await Promise.all(lanes.map(lane => lane.close()));
+      await notifier.close();
+    },
+  };
+};

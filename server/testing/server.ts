@@ -1,0 +1,157 @@
+/**
+ * A server for tests: real Postgres, real HTTP through `inject`, a fake clock, seeded randomness, every event recorded.
+ *
+ *   const { client, clock, events } = await withServer([queueService]);
+ *   const queue = client(queueApi);                       // may do everything
+ *   const stranger = client(queueApi, { scopes: [] });
+ */
+import type { Api } from '@tscluster/api/define.ts';
+import { type Client, createClient } from '@tscluster/client/client.ts';
+import { afterAll } from 'vitest';
+import type { Db } from '../db/sql.ts';
+import { type RunningServer, startServer } from '../main.ts';
+import { openMemoryBus } from '../platform/bus/memory.ts';
+import type { Random } from '../platform/clock.ts';
+import type { BusEvent } from '../platform/events.ts';
+import { openKeyring } from '../platform/keyring.ts';
+import { makeLocalFetch } from '../platform/local-fetch.ts';
+import { silentLog } from '../platform/log.ts';
+import { makeMetrics } from '../platform/metrics.ts';
+import type { Authenticator } from '../platform/caller.ts';
+import type { Platform, Service } from '../platform/service.ts';
+import { makeTestAuthenticator } from './authenticator.ts';
+import { type FakeClock, makeFakeClock } from './clock.ts';
+import { testDatabase } from './template.ts';
+
+export interface TestServer {
+  readonly server: RunningServer;
+  readonly platform: Platform;
+  readonly db: Db;
+  readonly clock: FakeClock;
+  readonly rootUrl: string;
+  /** Everything that was published so far, in order; call `drain` first. */
+  readonly events: BusEvent[];
+  /** Waits until the outbox is empty, and takes the events published since the last call. */
+  drain(): Promise<BusEvent[]>;
+  /** A client whose caller has these scopes (default `*`); without `credentials` in the request when `scopes` is null. */
+  client<A extends Api>(
+    api: A,
+    options?: {
+      scopes?: readonly string[] | null;
+      clientId?: string;
+      credentials?: { clientId: string; accessToken: string; certificate?: string };
+    },
+  ): Client<A>;
+  /** A plain request, for what no client sends. */
+  readonly fetch: typeof fetch;
+  /** What callers without credentials may do. */
+  setAnonymousScopes(scopes: readonly string[]): void;
+  close(): Promise<void>;
+}
+
+/** Deterministic bytes (mulberry32): the same seed gives the same run. */
+export const seededRandom = (seed: number): Random => {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+  return { float: next, bytes: count => Uint8Array.from({ length: count }, () => Math.floor(next() * 256)) };
+};
+
+const open: TestServer[] = [];
+afterAll(async () => {
+  for (const server of open.splice(0)) {
+    await server.close();
+  }
+});
+
+const ROOT_URL = 'http://taskcluster.test';
+
+export interface WithServerOptions {
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Loops run by themselves (default false: tests call them). */
+  readonly loops?: boolean;
+  readonly clock?: FakeClock;
+  readonly db?: Db;
+}
+
+/** Starts services on a database of their own; closed after the test file. */
+export const withServer = async (services: readonly Service[], options: WithServerOptions = {}): Promise<TestServer> => {
+  const db = options.db ?? (await testDatabase()).db;
+  const clock = options.clock ?? makeFakeClock();
+  const bus = openMemoryBus(db);
+  const events: BusEvent[] = [];
+  let taken = 0;
+  bus.listen(event => events.push(event));
+
+  const scopes = new Map<string, readonly string[]>([['anonymous', []]]);
+  const testAuth: Service = {
+    name: 'test-auth',
+    settings: {},
+    start: () => ({
+      authenticator: makeTestAuthenticator(
+        clock,
+        id => scopes.get(id) ?? (id.startsWith('static/taskcluster/') ? ['*'] : undefined),
+      ) as Authenticator,
+    }),
+  };
+  const hasAuth = services.some(service => service.name === 'auth');
+  const server = await startServer({
+    db,
+    bus,
+    clock,
+    random: seededRandom(1),
+    log: silentLog,
+    metrics: makeMetrics(),
+    keyring: openKeyring([{ id: 'test', key: Buffer.alloc(32, 1) }], seededRandom(2)),
+    rootUrl: ROOT_URL,
+    version: { version: 'dev', commit: '', source: '', build: '' },
+    services: hasAuth ? services : [...services, testAuth],
+    environment: options.environment ?? {},
+    serviceToken: service => `token-of-${service}-0123456789abcdef`,
+    signingSecret: Buffer.alloc(32, 7),
+    loops: options.loops ?? false,
+    validateOutput: true,
+    alone: true,
+  });
+  await server.ready();
+  const localFetch = makeLocalFetch(() => server.app);
+
+  let callers = 0;
+  let closed = false;
+  const result: TestServer = {
+    server,
+    platform: server.platform,
+    db,
+    clock,
+    rootUrl: ROOT_URL,
+    events,
+    drain: async () => {
+      await server.relay?.drain();
+      await bus.settled();
+      const fresh = events.slice(taken);
+      taken = events.length;
+      return fresh;
+    },
+    client: (api, { scopes: wanted = ['*'], clientId = `caller-${callers++}`, credentials } = {}) => {
+      if (wanted !== null && !credentials) {
+        scopes.set(clientId, wanted);
+      }
+      const given = credentials ?? (wanted === null ? undefined : { clientId, accessToken: 'a-token-that-nobody-checks' });
+      return createClient(api, { rootUrl: ROOT_URL, fetch: localFetch, retries: 0, credentials: given });
+    },
+    fetch: localFetch,
+    setAnonymousScopes: anonymous => void scopes.set('anonymous', anonymous),
+    close: async () => {
+      if (!closed) {
+        closed = true;
+        await server.close();
+      }
+    },
+  };
+  open.push(result);
+  return result;
+};
