@@ -5,7 +5,6 @@
  * In abstract form they say nothing about where they are: every id and link begins with `/`. A deployment serves them in absolute form, with its
  * root URL in front.
  */
-import { apis as allApis, exchanges as allExchanges, payloadSchemas } from './all.ts';
 import { commonSchemas } from './common-schemas.ts';
 import type { Api, Exchange, Exchanges, Method, ScopeTemplate } from './define.ts';
 
@@ -148,54 +147,53 @@ export function collectSchemas(
   return found;
 }
 
+/** Where everything is in one file, in abstract form. */
+export const REFERENCES_PATH = 'references/references.json';
+
+/** What `references.json` is a list of. */
+export interface ReferenceFile {
+  readonly filename: string;
+  readonly content: Document;
+}
+
 /**
- * All documents by path, in abstract form: `/references/…` and `/schemas/…`, the manifest and `references.json` included. Sorted by path.
- * `absolute` makes any of them fit for a deployment, except `references.json`, which is published as it is.
+ * All documents by path (without a leading slash), in abstract form: `references/…` and `schemas/…`, the manifest and `references.json` included.
+ * The schemas of the document formats are always among them; `otherSchemas` are those that belong to no API, such as task payloads.
  */
 export function collectReferences(
-  apis: readonly Api[] = allApis,
-  exchanges: readonly Exchanges[] = allExchanges,
-  otherSchemas: readonly object[] = [...payloadSchemas, ...commonSchemas],
-): Map<string, unknown> {
+  apis: readonly Api[],
+  exchanges: readonly Exchanges[],
+  otherSchemas: readonly object[] = [],
+): Map<string, Document | readonly ReferenceFile[]> {
   const references: [string, Document][] = [
     ...apis.map((api): [string, Document] => [`/references/${api.service}/${api.version}/api.json`, describeApi(api)]),
     ...exchanges.map((set): [string, Document] => [`/references/${set.service}/${set.version}/exchanges.json`, describeExchanges(set)]),
   ];
-  const paths = references.map(([path]) => path).toSorted();
-  const documents = new Map<string, unknown>(
-    [
-      ...references,
-      ...collectSchemas(apis, exchanges, otherSchemas),
-      ['/references/manifest.json', { $schema: MANIFEST, references: paths }] as [string, Document],
-    ].toSorted(([a], [b]) => (a < b ? -1 : 1)),
-  );
-  documents.set(
-    REFERENCES_PATH,
-    Array.from(documents, ([path, content]) => ({ filename: path.slice(1), content })),
-  );
-  return documents;
+  const manifest: Document = { $schema: MANIFEST, references: references.map(([path]) => path).toSorted() };
+  const all: [string, Document][] = [
+    ...references,
+    ...collectSchemas(apis, exchanges, [...otherSchemas, ...commonSchemas]),
+    ['/references/manifest.json', manifest],
+  ];
+  const files = all.map(([path, content]) => ({ filename: path.slice(1), content })).toSorted((a, b) => (a.filename < b.filename ? -1 : 1));
+  return new Map<string, Document | readonly ReferenceFile[]>([
+    ...files.map(({ filename, content }): [string, Document] => [filename, content]),
+    [REFERENCES_PATH, files],
+  ]);
 }
 
-/** Where everything is in one file. */
-export const REFERENCES_PATH = '/references/references.json';
-
-/** A document as a deployment serves it: links to its own documents are prefixed with the root URL, and those in a manifest too. */
-export function absolute(document: Document, rootUrl: string): Document {
+/** A document as a deployment serves it: its id, its schema, and the links of a manifest begin with the root URL. Lists stay abstract. */
+export function absolute<D extends Document | readonly ReferenceFile[]>(document: D, rootUrl: string): D {
+  if (Array.isArray(document)) {
+    return document;
+  }
   const prefix = rootUrl.replace(/\/+$/, '');
   const full = (value: unknown): unknown => (typeof value === 'string' && value.startsWith('/') ? prefix + value : value);
+  const { $schema, $id, references } = document as Document;
   return {
     ...document,
-    ...('$schema' in document ? { $schema: full(document['$schema']) } : {}),
-    ...('$id' in document ? { $id: full(document['$id']) } : {}),
-    ...(document['$schema'] === MANIFEST ? { references: (document['references'] as readonly string[]).map(full) } : {}),
+    ...($schema === undefined ? {} : { $schema: full($schema) }),
+    ...($id === undefined ? {} : { $id: full($id) }),
+    ...($schema === MANIFEST && Array.isArray(references) ? { references: references.map(full) } : {}),
   };
 }
-
-/** All documents by path as a deployment at this root URL serves them. */
-export const collectAbsoluteReferences = (rootUrl: string): Map<string, unknown> =>
-  new Map(
-    Array.from(collectReferences(), ([path, document]) => [
-      path,
-      path === REFERENCES_PATH ? document : absolute(document as Document, rootUrl),
-    ]),
-  );
