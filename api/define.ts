@@ -105,10 +105,13 @@ export type ScopeParams<T> = { [K in Strings<T>]: string | number } & { [K in Ar
 
 export type MethodScopes<M> = M extends { scopes: infer S } ? S : undefined;
 export type OptionalNames<M> = M extends { optional: readonly (infer O extends string)[] } ? O : never;
-export type MethodParams<M extends Method> = { [K in Exclude<Names<M['route']>, OptionalNames<M>>]: string } & {
-  [K in OptionalNames<M>]?: string;
-};
-export type MethodQuery<M extends Method> = M extends { query: infer Q } ? { [K in keyof Q]?: string } : { [K in never]?: string };
+export type MethodParams<M extends Method> = Flat<
+  { [K in Exclude<Names<M['route']>, OptionalNames<M>>]: string } & { [K in OptionalNames<M>]?: string | undefined }
+>;
+export type MethodQuery<M extends Method> = M extends { query: infer Q }
+  ? { -readonly [K in keyof Q]?: string | undefined }
+  : { [K in never]?: string };
+type Flat<T> = T extends infer O ? { [K in keyof O]: O[K] } : never;
 /** What a caller sends. */
 export type MethodInput<M extends Method> = M extends { input: infer I extends TSchema } ? StaticOf<I> : undefined;
 /** What a handler receives: the input after its defaults were filled in. */

@@ -5,6 +5,7 @@
  * In abstract form they say nothing about where they are: every id and link begins with `/`. A deployment serves them in absolute form, with its
  * root URL in front.
  */
+import { apis as allApis, exchanges as allExchanges, payloadSchemas } from './all.ts';
 import { commonSchemas } from './common-schemas.ts';
 import type { Api, Exchange, Exchanges, Method, ScopeTemplate } from './define.ts';
 
@@ -148,7 +149,7 @@ export function collectSchemas(
 }
 
 /** Where everything is in one file, in abstract form. */
-export const REFERENCES_PATH = 'references/references.json';
+export const REFERENCES_PATH = '/references/references.json';
 
 /** What `references.json` is a list of. */
 export interface ReferenceFile {
@@ -157,13 +158,13 @@ export interface ReferenceFile {
 }
 
 /**
- * All documents by path (without a leading slash), in abstract form: `references/…` and `schemas/…`, the manifest and `references.json` included.
+ * All documents by path, in abstract form: `/references/…` and `/schemas/…`, the manifest and `references.json` included.
  * The schemas of the document formats are always among them; `otherSchemas` are those that belong to no API, such as task payloads.
  */
 export function collectReferences(
-  apis: readonly Api[],
-  exchanges: readonly Exchanges[],
-  otherSchemas: readonly object[] = [],
+  apis: readonly Api[] = allApis,
+  exchanges: readonly Exchanges[] = allExchanges,
+  otherSchemas: readonly object[] = payloadSchemas,
 ): Map<string, Document | readonly ReferenceFile[]> {
   const references: [string, Document][] = [
     ...apis.map((api): [string, Document] => [`/references/${api.service}/${api.version}/api.json`, describeApi(api)]),
@@ -175,21 +176,23 @@ export function collectReferences(
     ...collectSchemas(apis, exchanges, [...otherSchemas, ...commonSchemas]),
     ['/references/manifest.json', manifest],
   ];
-  const files = all.map(([path, content]) => ({ filename: path.slice(1), content })).toSorted((a, b) => (a.filename < b.filename ? -1 : 1));
+  all.sort(([a], [b]) => (a < b ? -1 : 1));
   return new Map<string, Document | readonly ReferenceFile[]>([
-    ...files.map(({ filename, content }): [string, Document] => [filename, content]),
-    [REFERENCES_PATH, files],
+    ...all,
+    [REFERENCES_PATH, all.map(([path, content]) => ({ filename: path.slice(1), content }))],
   ]);
 }
 
 /** A document as a deployment serves it: its id, its schema, and the links of a manifest begin with the root URL. Lists stay abstract. */
-export function absolute<D extends Document | readonly ReferenceFile[]>(document: D, rootUrl: string): D {
-  if (Array.isArray(document)) {
-    return document;
-  }
-  const prefix = rootUrl.replace(/\/+$/, '');
+export function absolute(document: Document | readonly ReferenceFile[], rootUrl: string): Document | readonly ReferenceFile[] {
+  return isList(document) ? document : absoluteDocument(document, rootUrl.replace(/\/+$/, ''));
+}
+
+const isList = (document: Document | readonly ReferenceFile[]): document is readonly ReferenceFile[] => Array.isArray(document);
+
+function absoluteDocument(document: Document, prefix: string): Document {
   const full = (value: unknown): unknown => (typeof value === 'string' && value.startsWith('/') ? prefix + value : value);
-  const { $schema, $id, references } = document as Document;
+  const { $schema, $id, references } = document;
   return {
     ...document,
     ...($schema === undefined ? {} : { $schema: full($schema) }),
@@ -197,3 +200,7 @@ export function absolute<D extends Document | readonly ReferenceFile[]>(document
     ...($schema === MANIFEST && Array.isArray(references) ? { references: references.map(full) } : {}),
   };
 }
+
+/** All documents by path as a deployment at this root URL serves them. */
+export const collectAbsoluteReferences = (rootUrl: string): Map<string, Document | readonly ReferenceFile[]> =>
+  new Map(Array.from(collectReferences(), ([path, document]) => [path, absolute(document, rootUrl)]));

@@ -99,7 +99,8 @@ export const defaulted = <T, F>(schema: Schema<T, F>, value: T, options: { liste
   listed: options.listed ?? false,
 });
 
-type Flat<T> = { [K in keyof T]: T[K] };
+/** One plain object type instead of an intersection: shorter in messages, cheaper to compare. */
+type Flat<T> = T extends infer O ? { [K in keyof O]: O[K] } : never;
 type Given<P> = P extends { schema: Schema<infer T> } ? T : TypeOf<P>;
 type Seen<P> = P extends { schema: Schema<infer _, infer F> } ? F : FilledOf<P>;
 /** What may be left out may also be given as `undefined`: JSON drops it. */
