@@ -7,7 +7,7 @@
  * error (it may or may not have been committed: what callers retry is idempotent), and the next one opens a new connection.
  */
 import pg from 'pg';
-import { type Db, type Row, type Statement, camelCase } from './sql.ts';
+import { type Db, type Row, type Statement, camelCase, isConnectionError } from './sql.ts';
 
 const HOT_OPTIONS = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off';
 
@@ -157,7 +157,17 @@ export const openLane = (db: Db, applicationName: string): Lane => {
         throw error;
       });
       return new Promise<Row[][]>((resolve, reject) => {
-        const pipeline = new Pipeline(statements, prepared, (error, results) => (error ? reject(error) : resolve(results)));
+        const pipeline = new Pipeline(statements, prepared, (error, results) => {
+          if (error && isConnectionError(error) && connected === attempt) {
+            connected = undefined; // its end may be noticed later than the next call
+            void client.end().catch(() => undefined);
+          }
+          if (error) {
+            reject(error);
+          } else {
+            resolve(results);
+          }
+        });
         client.query(pipeline as unknown as pg.Submittable);
       });
     },

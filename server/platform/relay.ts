@@ -39,6 +39,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
   const stopping = new AbortController();
   let wakeUp: () => void = () => undefined;
   let woken = false;
+  let endRest: () => void = () => undefined;
   let drains: (() => void)[] = [];
 
   /** One transaction: up to a batch of rows, in order; answers with how many. */
@@ -84,6 +85,12 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     woken = false;
   };
 
+  const rest = async (): Promise<void> => {
+    const enough = new AbortController();
+    endRest = () => enough.abort();
+    await clock.sleep(REST_MS, AbortSignal.any([enough.signal, stopping.signal])).catch(() => undefined);
+  };
+
   const work = async (client: pg.Client): Promise<void> => {
     let backoffMs = 100;
     while (!stopping.signal.aborted) {
@@ -100,7 +107,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
         } else {
           drains.push(...waitingForEmpty);
           if (count < BATCH && drains.length === 0) {
-            await clock.sleep(REST_MS, stopping.signal).catch(() => undefined);
+            await rest();
           }
         }
       } catch (error) {
@@ -157,6 +164,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     drain: () =>
       new Promise<void>(resolve => {
         drains.push(resolve);
+        endRest();
         wake();
       }),
     stop: async () => {

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import { makeBatcher } from './batcher.ts';
+
+const deferred = () => {
+  let resolve = (): void => {};
+  const promise = new Promise<void>(done => (resolve = done));
+  return { promise, resolve };
+};
+
+describe('the batcher', () => {
+  it('sends what arrives in one turn together, and what arrives meanwhile as the next batch', async () => {
+    const batches: number[][] = [];
+    const gate = deferred();
+    const batcher = makeBatcher<number, number>({
+      flush: async items => {
+        batches.push([...items]);
+        if (batches.length === 1) {
+          await gate.promise;
+        }
+        return items.map(item => item * 10);
+      },
+    });
+    const first = [batcher.add(1), batcher.add(2)];
+    await new Promise(resolve => setImmediate(resolve));
+    const second = [batcher.add(3), batcher.add(4)];
+    gate.resolve();
+    expect(await Promise.all([...first, ...second])).toEqual([10, 20, 30, 40]);
+    expect(batches).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+  });
+
+  it('fails one item alone', async () => {
+    const batcher = makeBatcher<number, number>({
+      flush: items => {
+        if (items.length > 1 && items.includes(13)) {
+          return Promise.reject(new Error('the batch failed'));
+        }
+        return items[0] === 13 ? Promise.reject(new Error('thirteen')) : Promise.resolve(items.map(item => (item === 7 ? new Error('seven') : item)));
+      },
+    });
+    const results = await Promise.allSettled([1, 13, 7, 2].map(item => batcher.add(item)));
+    expect(results.map(result => (result.status === 'fulfilled' ? result.value : (result.reason as Error).message))).toEqual([1, 'thirteen', 'seven', 2]);
+  });
+
+  it('keeps items with one key apart and in order, and large batches bounded', async () => {
+    const batches: string[][] = [];
+    const batcher = makeBatcher<string, string>({
+      max: 2,
+      key: item => item[0],
+      flush: items => {
+        batches.push([...items]);
+        return Promise.resolve(items);
+      },
+    });
+    await Promise.all(['a1', 'a2', 'b1', 'c1', 'a3'].map(item => batcher.add(item)));
+    expect(batches).toEqual([['a1', 'b1'], ['a2', 'c1'], ['a3']]);
+    await batcher.drain();
+    expect(batcher.size).toBe(0);
+  });
+});

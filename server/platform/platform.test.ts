@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import vectors from '../testing/vectors/auth.json' with { type: 'json' };
+import { integer, jsonSetting, readSettings, secret, text } from './config.ts';
+import { errorBody, fillMessage } from './errors.ts';
+import { openKeyring } from './keyring.ts';
+import { makePage, pageToken, readPage } from './page.ts';
+import { systemRandom } from './clock.ts';
+import { findNul, isDateTime, parseDateTime } from './validate.ts';
+
+describe('error bodies', () => {
+  it.each(vectors.errorMessage)('are laid out like $code', ({ template, details, method, code, status, time, message }) => {
+    const body = errorBody(code, status, fillMessage(template, details), { method, params: {}, payload: {}, time: new Date(time) });
+    expect(body).toMatchObject({ code, message });
+  });
+});
+
+describe('pages', () => {
+  it('continue from a key', () => {
+    const { rows, continuationToken } = makePage([{ id: 'a' }, { id: 'b' }, { id: 'c' }], 2, row => [row.id]);
+    expect(rows).toEqual([{ id: 'a' }, { id: 'b' }]);
+    expect(readPage({ continuationToken, limit: '7' }, ['string'])).toEqual({ limit: 7, after: ['b'] });
+    expect(makePage([{ id: 'a' }], 1, row => [row.id])).toEqual({ rows: [{ id: 'a' }] });
+    expect(readPage({ limit: '5000' }, ['string'])).toEqual({ limit: 1000, after: undefined });
+    expect(makePage([{ id: 'a' }], 0, row => [row.id])).toEqual({ rows: [] });
+  });
+  it.each(['nonsense!', pageToken([1]), pageToken(['a', 'b']), Buffer.from('{}').toString('base64url')])('refuse the token %s', token => {
+    expect(() => readPage({ continuationToken: token }, ['string'])).toThrow(expect.objectContaining({ code: 'InputError' }));
+  });
+});
+
+describe('the keyring', () => {
+  const old = { id: 'old', key: Buffer.alloc(32, 1) };
+  const fresh = { id: 'new', key: Buffer.alloc(32, 2) };
+  it('rotates: the newest key encrypts, all decrypt', () => {
+    const stored = openKeyring([old], systemRandom).encrypt('hunter2', 'clients/a');
+    const ring = openKeyring([old, fresh], systemRandom);
+    expect(ring.decrypt(stored, 'clients/a')).toBe('hunter2');
+    expect(ring.isStale(stored)).toBe(true);
+    expect(ring.isStale(ring.encrypt('x', ''))).toBe(false);
+    expect(() => openKeyring([fresh], systemRandom).decrypt(stored, 'clients/a')).toThrow("Encrypted under key 'old'");
+  });
+  it('notices values that were altered or moved', () => {
+    const ring = openKeyring([fresh], systemRandom);
+    const stored = ring.encrypt('hunter2', 'clients/a');
+    expect(() => ring.decrypt(stored, 'clients/b')).toThrow();
+    expect(() => ring.decrypt(`${stored.slice(0, -2)}AA`, 'clients/a')).toThrow();
+  });
+});
+
+describe('settings', () => {
+  const settings = {
+    port: integer('PORT', 'where to listen', { fallback: 8080, min: 1, max: 65_535 }),
+    url: text('ROOT_URL', 'the root URL', {}),
+    keys: secret(jsonSetting('KEYS', 'the keys', { fallback: [] as string[] }, value => value as string[])),
+  };
+  it('have defaults and types', () => {
+    expect(readSettings(settings, { ROOT_URL: 'http://x' })).toEqual({ port: 8080, url: 'http://x', keys: [] });
+  });
+  it('report all mistakes together, secrets without their value', () => {
+    expect(() => readSettings(settings, { PORT: '99999', KEYS: '{"hunter2' })).toThrow(
+      /3 mistakes:\n {2}\* PORT=99999 must be a whole number from 1 to 65535 .*\n {2}\* ROOT_URL is not set: the root URL\n {2}\* KEYS must be JSON/,
+    );
+  });
+});
+
+describe('date-times', () => {
+  it.each([
+    ['2030-01-15T12:00:00Z', '2030-01-15T12:00:00.000Z'],
+    ['2030-01-15t12:00:00.123456z', '2030-01-15T12:00:00.123Z'],
+    ['2030-01-15 12:00:00+02', '2030-01-15T10:00:00.000Z'],
+    ['2030-01-15T12:00:00-0330', '2030-01-15T15:30:00.000Z'],
+    ['2030-01-15T12:00:00.5', '2030-01-15T12:00:00.500Z'],
+  ])('%s is %s', (given, expected) => {
+    expect(new Date(parseDateTime(given)).toISOString()).toBe(expected);
+  });
+  it.each(['2030-02-29T00:00:00Z', '2030-01-15', '2030-13-01T00:00:00Z', 'tomorrow', '2030-01-15T24:00:00Z'])('%s is refused', given => {
+    expect(isDateTime(given)).toBe(false);
+    expect(parseDateTime(given)).toBeNaN();
+  });
+});
+
+it('names the place of a NUL', () => {
+  expect(findNul({ a: [{ b: 'x\0' }] })).toBe('data/a/0/b');
+  expect(findNul({ a: 'x' })).toBeUndefined();
+});
