@@ -37,11 +37,18 @@ describe('the batcher', () => {
         if (items.length > 1 && items.includes(13)) {
           return Promise.reject(new Error('the batch failed'));
         }
-        return items[0] === 13 ? Promise.reject(new Error('thirteen')) : Promise.resolve(items.map(item => (item === 7 ? new Error('seven') : item)));
+        return items[0] === 13
+          ? Promise.reject(new Error('thirteen'))
+          : Promise.resolve(items.map(item => (item === 7 ? new Error('seven') : item)));
       },
     });
     const results = await Promise.allSettled([1, 13, 7, 2].map(item => batcher.add(item)));
-    expect(results.map(result => (result.status === 'fulfilled' ? result.value : (result.reason as Error).message))).toEqual([1, 'thirteen', 'seven', 2]);
+    expect(results.map(result => (result.status === 'fulfilled' ? result.value : (result.reason as Error).message))).toEqual([
+      1,
+      'thirteen',
+      'seven',
+      2,
+    ]);
   });
 
   it('keeps items with one key apart and in order, and large batches bounded', async () => {

@@ -27,7 +27,10 @@ describe('the SQL tag', () => {
   });
 
   it('sends JSON and text that looks like SQL unharmed', async () => {
-    const [row] = await db<{ value: unknown; text: string }>`select ${json({ a: [1, "'"] })}::json as value, ${"'; drop table things; --"}::text as text`;
+    const [row] = await db<{
+      value: unknown;
+      text: string;
+    }>`select ${json({ a: [1, "'"] })}::json as value, ${"'; drop table things; --"}::text as text`;
     expect(row).toEqual({ value: { a: [1, "'"] }, text: "'; drop table things; --" });
   });
 });

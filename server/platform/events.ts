@@ -4,6 +4,7 @@
  */
 import type { Exchange, Exchanges } from '@tscluster/api/define.ts';
 import { exchangeName } from '@tscluster/api/define.ts';
+import { type RoutingKeyValues, buildRoutingKey } from '@tscluster/api/routing-key.ts';
 import type { Static } from 'typebox';
 import type { Tx } from '../db/sql.ts';
 
@@ -22,36 +23,13 @@ export interface BusEvent extends OutboxEvent {
   readonly id: string;
 }
 
-/** The routing key of an exchange's declaration: constants, values, `_` for what is absent; 255 bytes at most. */
-export const routingKey = (exchange: Exchange, values: Readonly<Record<string, string | number | undefined>>): string => {
-  const words = exchange.routingKey.map(field => {
-    const value = field.constant ?? values[field.name];
-    if (value === undefined || value === '') {
-      if (field.required) {
-        throw new Error(`Routing key of ${exchange.exchange} lacks ${field.name}`);
-      }
-      return '_';
-    }
-    const word = String(value);
-    if (!field.multipleWords && word.includes('.')) {
-      throw new Error(`Routing key field ${field.name} of ${exchange.exchange} may not contain a dot`);
-    }
-    return word;
-  });
-  const key = words.join('.');
-  if (Buffer.byteLength(key) > 255) {
-    throw new Error(`Routing key of ${exchange.exchange} is longer than 255 bytes`);
-  }
-  return key;
-};
-
 /** Writes one event to the outbox, in the transaction that causes it. `version: 1` is added to the payload. */
 export const publish = async <E extends Record<string, Exchange>, K extends keyof E & string>(
   tx: Tx,
   exchanges: Exchanges<E>,
   name: K,
   event: {
-    readonly key?: Readonly<Record<string, string | number | undefined>>;
+    readonly key?: RoutingKeyValues;
     readonly cc?: readonly string[];
     readonly message: Omit<Static<E[K]['schema']>, 'version'>;
   },
@@ -60,7 +38,7 @@ export const publish = async <E extends Record<string, Exchange>, K extends keyo
   await publishAll(tx, [
     {
       exchange: exchangeName(exchanges, exchange.exchange),
-      routingKey: routingKey(exchange, event.key ?? {}),
+      routingKey: buildRoutingKey(exchange, event.key ?? {}),
       cc: event.cc ?? [],
       payload: { ...event.message, version: 1 },
     },

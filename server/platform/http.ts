@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import compress from '@fastify/compress';
 import { apis, exchanges, payloadSchemas } from '@tscluster/api/all.ts';
-import { collectAbsoluteReferences, collectSchemas } from '@tscluster/api/references.ts';
+import { absolute, collectReferences, collectSchemas } from '@tscluster/api/references.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Authenticator, hawkRequest } from './caller.ts';
 import type { Clock } from './clock.ts';
@@ -258,14 +258,14 @@ const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
   const load = (): Map<string, string> => {
     if (!documents) {
       documents = new Map();
-      for (const [path, document] of collectAbsoluteReferences(options.rootUrl)) {
-        documents.set(path, JSON.stringify(document, null, 2));
+      for (const [path, document] of collectReferences(apis, exchanges, payloadSchemas)) {
+        documents.set(path, JSON.stringify(absolute(document, options.rootUrl), null, 2));
       }
     }
     return documents;
   };
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const path = decodeURI((request.raw.url ?? '/').split('?')[0] ?? '/');
+    const path = decodeURI((request.raw.url ?? '/').split('?')[0] ?? '/').slice(1);
     const text = load().get(path);
     reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY });
     return text === undefined ? reply.code(404).send('{"error":"Not found"}') : reply.send(text);

@@ -2,6 +2,7 @@
  * What carries events from the outbox to subscribers. The relay calls `deliver` inside the transaction that deletes the outbox rows: a bus on Postgres
  * writes its rows in it; a broker confirms before it returns. `memory` and `postgres` are here; RabbitMQ joins behind the same interface.
  */
+import { routingKeyMatches } from '@tscluster/api/routing-key.ts';
 import type { Tx } from '../../db/sql.ts';
 import type { BusEvent } from '../events.ts';
 
@@ -33,37 +34,10 @@ export interface Bus {
   close(): Promise<void>;
 }
 
-/** Whether a routing key matches a topic pattern (AMQP 0-9-1 §3.1.3.3). */
-export const topicMatches = (pattern: string, key: string): boolean => {
-  const patternWords = pattern.split('.');
-  const keyWords = key.split('.');
-  const from = (p: number, k: number): boolean => {
-    for (; p < patternWords.length; p++, k++) {
-      const word = patternWords[p];
-      if (word === '#') {
-        if (p === patternWords.length - 1) {
-          return true;
-        }
-        for (let rest = k; rest <= keyWords.length; rest++) {
-          if (from(p + 1, rest)) {
-            return true;
-          }
-        }
-        return false;
-      }
-      if (k >= keyWords.length || (word !== '*' && word !== keyWords[k])) {
-        return false;
-      }
-    }
-    return k === keyWords.length;
-  };
-  return from(0, 0);
-};
-
 /** Whether an event goes to a subscription, by its routing key or any further one. */
 export const bindingsMatch = (bindings: readonly Binding[], event: BusEvent): boolean =>
   bindings.some(
     binding =>
       binding.exchange === event.exchange &&
-      (topicMatches(binding.pattern, event.routingKey) || event.cc.some(key => topicMatches(binding.pattern, key))),
+      (routingKeyMatches(binding.pattern, event.routingKey) || event.cc.some(key => routingKeyMatches(binding.pattern, key))),
   );
