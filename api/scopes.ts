@@ -280,10 +280,8 @@ function renderItems(items: readonly ScopeTemplateItem[], params: TemplateParams
       if (!Array.isArray(list)) {
         throw new TemplateParamError(item.in, 'array');
       }
-      const own: Record<string, unknown> = { ...params };
       for (const value of list) {
-        own[item.for] = value;
-        rendered.push(renderText(item.each, own));
+        rendered.push(renderText(item.each, { ...params, [item.for]: value }));
       }
     } else {
       const part = renderTemplate(item, params);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import pg from 'pg';
+import { Client } from 'pg';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '@tscluster/client/clock.ts';
 import { type EmbeddedPostgres, NOT_DURABLE, type PostgresEvent, type PostgresOptions, startPostgres } from './postgres.ts';
@@ -32,7 +32,7 @@ const start = async (more: Partial<PostgresOptions> = {}): Promise<EmbeddedPostg
 };
 
 const query = async (server: EmbeddedPostgres, text: string): Promise<unknown[]> => {
-  const client = new pg.Client(server.connection);
+  const client = new Client(server.connection);
   client.on('error', () => undefined);
   await client.connect();
   try {

@@ -305,12 +305,12 @@ const launch = async (
     const child = spawnFree(runAs, ['sh', '-c', WATCHDOG, 'watchdog', options.removeAtEnd ?? '', ...command], log.fd);
     await log.close();
     child.stdin?.on('error', () => undefined); // the watchdog is gone; `exit` tells
-    let ended = false;
+    const end = { reached: false };
     const exited = whenDone(child).then(
-      () => (ended = true),
-      () => (ended = true),
+      () => (end.reached = true),
+      () => (end.reached = true),
     );
-    while (!ended) {
+    while (!end.reached) {
       const lines = await readPidFile(folder);
       if (lines?.[7]?.trim() === 'ready') {
         return { child, exited, pid: Number(lines[0]) };

@@ -3,7 +3,7 @@
  * CORS, compression, operational endpoints, references and raw routes are here; the life of an API request is in `pipeline.ts`.
  */
 import crypto from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import compress from '@fastify/compress';
@@ -23,6 +23,7 @@ import { makeValidator } from './validate.ts';
 
 export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const JSON_REPLY = 'application/json; charset=utf-8';
+const DRAIN_MS = 10_000;
 const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 
 const SECURITY_HEADERS = {
@@ -40,6 +41,12 @@ const API_HEADERS = {
   vary: 'Accept-Encoding',
 };
 
+export interface Page {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
 export interface HttpOptions {
   readonly apis: readonly ServedApi[];
   readonly routes: readonly RawRoute[];
@@ -53,7 +60,7 @@ export interface HttpOptions {
   /** Believe `X-Forwarded-*`. */
   readonly trustProxy: boolean;
   /** Answers `GET /` and every path that nothing else takes. */
-  readonly page?: (path: string) => { status: number; headers: Record<string, string>; body: string } | undefined;
+  readonly page?: (path: string) => Promise<Page | undefined>;
 }
 
 export interface HttpServer {
@@ -199,23 +206,26 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       .header('content-type', JSON_REPLY)
       .send(JSON.stringify({ error: status >= 500 ? 'Internal Server Error' : error.message }));
   });
-  app.setNotFoundHandler((request, reply) => {
+  app.setNotFoundHandler(async (request, reply) => {
     const path = (request.raw.url ?? '/').split('?')[0] ?? '/';
     if (path.startsWith('/api/')) {
       return reply.headers(API_HEADERS).code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
     }
-    const page = request.method === 'GET' || request.method === 'HEAD' ? options.page?.(path) : undefined;
+    const page = request.method === 'GET' || request.method === 'HEAD' ? await options.page?.(path) : undefined;
     if (page) {
       return reply.headers(page.headers).code(page.status).send(page.body);
     }
     return reply.headers(SECURITY_HEADERS).code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
   });
 
+  const inFlight = countInFlight(app.server);
   return {
     app,
     close: async () => {
       connections.abortAll();
       await app.close();
+      // fastify waits only for connections that it accepted itself
+      await Promise.race([inFlight.none(), clock.sleep(DRAIN_MS)]);
     },
   };
 };
@@ -265,7 +275,7 @@ const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
     return documents;
   };
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const path = decodeURI((request.raw.url ?? '/').split('?')[0] ?? '/').slice(1);
+    const path = (request.raw.url ?? '/').split('?')[0] ?? '/';
     const text = load().get(path);
     reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY });
     return text === undefined ? reply.code(404).send('{"error":"Not found"}') : reply.send(text);
@@ -281,6 +291,29 @@ const serveOperational = (app: FastifyInstance, version: Version): void => {
     app.all(url, (_request, reply) => reply.headers(SECURITY_HEADERS).header('content-type', JSON_REPLY).send(JSON.stringify(body)));
   }
   app.all('/robots.txt', (_request, reply) => reply.header('content-type', 'text/plain').send('User-Agent: *\nDisallow: /\n'));
+};
+
+/** Tells when no request is being answered. */
+const countInFlight = (server: Server): { none(): Promise<void> } => {
+  let count = 0;
+  let tellNone: (() => void) | undefined;
+  server.on('request', (_request, response) => {
+    count += 1;
+    response.once('close', () => {
+      count -= 1;
+      if (count === 0) {
+        tellNone?.();
+      }
+    });
+  });
+  return {
+    none: () =>
+      count === 0
+        ? Promise.resolve()
+        : new Promise(resolve => {
+            tellNone = resolve;
+          }),
+  };
 };
 
 /** Abort signals for requests that wait: one `close` listener per socket, however many requests it carries. */

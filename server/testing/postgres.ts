@@ -5,7 +5,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import pg from 'pg';
+import { Client } from 'pg';
 import type { TestProject } from 'vitest/node';
 import { systemClock } from '@tscluster/client/clock.ts';
 import { migrate } from '../db/migrate.ts';
@@ -42,7 +42,7 @@ const setup = async (project: TestProject): Promise<() => Promise<void>> => {
   });
   try {
     const { host, port, user } = server.connection;
-    const admin = new pg.Client(server.connection);
+    const admin = new Client(server.connection);
     await admin.connect();
     await admin.query(`create database ${TEMPLATE}`);
     await admin.end();

@@ -3,7 +3,7 @@
  * files with a failed test stay, and so does their Postgres's folder.
  */
 import crypto from 'node:crypto';
-import pg from 'pg';
+import { Client } from 'pg';
 import { afterAll, afterEach, inject } from 'vitest';
 import { type Db, openDb } from '../db/sql.ts';
 import type { TestPostgres } from './postgres.ts';
@@ -16,8 +16,8 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-const withAdmin = async <T>(postgres: TestPostgres, run: (client: pg.Client) => Promise<T>): Promise<T> => {
-  const client = new pg.Client({ host: postgres.host, port: postgres.port, user: postgres.user, database: 'postgres' });
+const withAdmin = async <T>(postgres: TestPostgres, run: (client: Client) => Promise<T>): Promise<T> => {
+  const client = new Client({ host: postgres.host, port: postgres.port, user: postgres.user, database: 'postgres' });
   await client.connect();
   try {
     return await run(client);

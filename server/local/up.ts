@@ -1,0 +1,223 @@
+/**
+ * A whole installation in one process: Postgres, all services and loops, and a local worker as a child. Everything durable is in the data folder:
+ *
+ *     env            for shells: root URL and root credentials        secrets.json   tokens and keys; as precious as the database
+ *     postgres/      the database      objects/   artifacts           server.log, postgres.log, worker/worker.log
+ *     run/           Unix sockets, and the lock that says who uses the folder
+ *
+ * Parts start in the order in which they need each other and stop in the reverse order; a part that fails to start stops those before it.
+ */
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { authApi } from '@tscluster/api/auth/api.ts';
+import { queueApi } from '@tscluster/api/queue/api.ts';
+import { createClient } from '@tscluster/client/client.ts';
+import { migrate } from '../db/migrate.ts';
+import { openDb } from '../db/sql.ts';
+import { startServer } from '../main.ts';
+import { openPostgresBus } from '../platform/bus/postgres.ts';
+import { systemClock as clock, systemRandom as random } from '../platform/clock.ts';
+import { openKeyring } from '../platform/keyring.ts';
+import { makeMetrics, serveMetrics } from '../platform/metrics.ts';
+import { allServices } from '../services/all.ts';
+import { writeEnvFile } from './env-file.ts';
+import { createAnonymousRole } from './first-start.ts';
+import { explainPortProblem, openFrontDoor } from './front-door.ts';
+import { takeInstanceLock } from './instance-lock.ts';
+import { resolveBuiltInLeftovers } from './leftovers.ts';
+import { openLogFile } from './log-file.ts';
+import type { UpOptions } from './options.ts';
+import { startPostgres } from './postgres.ts';
+import { StartProblem, explainFileErrors } from './problem.ts';
+import { chooseRunFolder } from './run-folder.ts';
+import { loadSecrets } from './secrets.ts';
+import { LOCAL_WORKER_CLIENT, SERVICE_CLIENTS, staticClients } from './static-clients.ts';
+import { readQueues, statusPage } from './status-page.ts';
+import { readVersion } from './version.ts';
+import { startWorker } from './worker.ts';
+
+export interface Installation {
+  readonly rootUrl: string;
+  readonly metricsUrl: string;
+  readonly envFile: string;
+  /** Finishes what is in flight and stops everything, the worker's tasks first. */
+  stop(): Promise<void>;
+}
+
+const HIDDEN_FROM_TASKS = (dataDir: string, runFolder: string): string[] => [
+  dataDir,
+  ...(runFolder.startsWith(dataDir + path.sep) ? [] : [runFolder]),
+];
+
+const makeDataFolder = async (dataDir: string): Promise<void> => {
+  await explainFileErrors(dataDir, async () => {
+    await fs.mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const probe = path.join(dataDir, `.probe-${process.pid}`);
+    await fs.writeFile(probe, 'x'.repeat(4_096)); // more than nothing, so that a full disk shows
+    await fs.rm(probe);
+  });
+};
+
+const exists = (file: string): Promise<boolean> =>
+  fs.access(file).then(
+    () => true,
+    () => false,
+  );
+
+/** Asks every API, as a client would, whether it answers. */
+const requireAnswers = async (rootUrl: string, paths: readonly string[]): Promise<void> => {
+  await Promise.all(
+    paths.map(async each => {
+      const response = await fetch(rootUrl + each);
+      await response.arrayBuffer();
+      if (!response.ok) {
+        throw new Error(`${rootUrl}${each} answers ${response.status}`);
+      }
+    }),
+  );
+};
+
+/**
+ * Starts the installation; when this returns everything answers.
+ *
+ * @param tell shows a line to the person who started it
+ * @throws StartProblem where that person can do something about it
+ */
+export const up = async (options: UpOptions, tell: (line: string) => void): Promise<Installation> => {
+  const { dataDir } = options;
+  await using parts = new AsyncDisposableStack();
+
+  await makeDataFolder(dataDir);
+  const runFolder = await chooseRunFolder(path.join(dataDir, 'run'));
+  const lock = await takeInstanceLock(runFolder, dataDir);
+  parts.defer(() => lock.release());
+
+  const door = await openFrontDoor(options.port);
+  parts.defer(() => door.stopAccepting());
+  parts.defer(() => door.closeConnections());
+  const rootUrl = `http://localhost:${door.port}`;
+  lock.announce(rootUrl);
+
+  const { log, close: closeLog } = await explainFileErrors(dataDir, () =>
+    Promise.resolve(openLogFile(path.join(dataDir, 'server.log'), tell)),
+  );
+  parts.defer(closeLog);
+  process.on('unhandledRejection', error => log.error({ err: error }, 'unhandled rejection'));
+
+  const cluster = path.join(dataDir, 'postgres');
+  const clientIds = [...SERVICE_CLIENTS, LOCAL_WORKER_CLIENT];
+  const secrets = await loadSecrets(dataDir, clientIds, await exists(cluster), random);
+  const tokenOf = (clientId: string): string => {
+    const token = secrets.accessTokens[clientId];
+    if (token === undefined) {
+      throw new Error(`There is no client ${clientId}`);
+    }
+    return token;
+  };
+
+  const postgres = await startPostgres({
+    folder: cluster,
+    logPath: path.join(dataDir, 'postgres.log'),
+    runFolder,
+    clock,
+    onEvent: ({ kind, message }) => {
+      log.info({ kind }, 'postgres');
+      tell(message);
+    },
+  });
+  parts.defer(() => postgres.stop());
+  const db = openDb({ connection: postgres.connection, poolSize: 20, onError: error => log.info({ err: error }, 'idle connection lost') });
+  parts.defer(() => db.close());
+  await migrate(db);
+
+  const metrics = makeMetrics({ processMetrics: true });
+  const metricsServer = await serveMetrics(metrics, options.metricsPort).catch(async (error: NodeJS.ErrnoException) => {
+    throw error.code ? await explainPortProblem(error, options.metricsPort, 'metrics-port') : error;
+  });
+  parts.defer(() => metricsServer.close());
+
+  const version = await readVersion();
+  const envFile = path.join(dataDir, 'env');
+  const shownEnvFile = path.relative(process.cwd(), envFile).startsWith('..') ? envFile : path.relative(process.cwd(), envFile);
+  const server = await startServer({
+    db,
+    bus: openPostgresBus(db, clock, log),
+    clock,
+    random,
+    log,
+    metrics,
+    keyring: openKeyring(
+      secrets.keys.map(({ id, key }) => ({ id, key: Buffer.from(key, 'base64') })),
+      random,
+    ),
+    rootUrl,
+    version,
+    services: allServices,
+    environment: {
+      OBJECTS_FOLDER: path.join(dataDir, 'objects'),
+      ...process.env,
+      STATIC_CLIENTS: JSON.stringify(staticClients(tokenOf)),
+    },
+    serviceToken: service => tokenOf(`static/taskcluster/${service}`),
+    signingSecret: Buffer.from(secrets.signingSecret, 'base64'),
+    page: statusPage(async () => ({
+      rootUrl,
+      version,
+      services: serviceNames,
+      queues: await readQueues(anonymousQueue),
+      envFile: shownEnvFile,
+    })),
+  });
+  parts.defer(() => server.close());
+  parts.defer(() => door.stopAccepting());
+  const anonymousQueue = createClient(queueApi, { rootUrl, retries: 0 });
+  const serviceNames = [...server.services.values()].flatMap(service => (service.apis ?? []).map(({ api }) => api.service));
+
+  door.open(server.app.server);
+  const initialised = path.join(dataDir, 'initialised');
+  if (server.services.has('auth') && !(await exists(initialised))) {
+    await createAnonymousRole(server.platform.client(authApi, 'root'));
+    await explainFileErrors(initialised, () => fs.writeFile(initialised, ''));
+  }
+  if (server.services.has('queue')) {
+    await resolveBuiltInLeftovers(server.platform.client(queueApi, 'root'), log);
+  }
+  await server.ready();
+  await requireAnswers(rootUrl, [...serviceNames.map(name => `/api/${name}/v1/ping`), '/references/manifest.json']);
+  await writeEnvFile(dataDir, { rootUrl, clientId: 'static/taskcluster/root', accessToken: tokenOf('static/taskcluster/root') });
+
+  const worker = await startWorker({
+    folder: path.join(dataDir, 'worker'),
+    clock,
+    config: {
+      rootUrl,
+      clientId: LOCAL_WORKER_CLIENT,
+      accessToken: tokenOf(LOCAL_WORKER_CLIENT),
+      certificate: '',
+      provisionerId: 'local',
+      workerType: 'process',
+      workerGroup: 'local',
+      workerId: 'local-1',
+      dataDir: path.join(dataDir, 'worker'),
+      hiddenPaths: HIDDEN_FROM_TASKS(dataDir, runFolder),
+      stopOnStdinEnd: true,
+      metadata: { 'local-worker': { hostname: os.hostname(), release: `${os.type()} ${os.release()}`, version: version.version } },
+    },
+    onEvent: ({ message }) => {
+      log.info({ message }, 'local worker');
+      tell(message);
+    },
+  });
+  parts.defer(() => worker.stop());
+
+  const started = parts.move();
+  return {
+    rootUrl,
+    metricsUrl: `http://127.0.0.1:${metricsServer.port}/metrics`,
+    envFile: shownEnvFile,
+    stop: () => started.disposeAsync(),
+  };
+};
+
+export { StartProblem };
