@@ -280,8 +280,10 @@ function renderItems(items: readonly ScopeTemplateItem[], params: TemplateParams
       if (!Array.isArray(list)) {
         throw new TemplateParamError(item.in, 'array');
       }
+      const own: Record<string, unknown> = { ...params };
       for (const value of list) {
-        rendered.push(renderText(item.each, { ...params, [item.for]: value }));
+        own[item.for] = value;
+        rendered.push(renderText(item.each, own));
       }
     } else {
       const part = renderTemplate(item, params);

@@ -53,7 +53,7 @@ export interface BlobReply {
 type HasParams<M extends Method> = keyof MethodParams<M> extends never ? false : true;
 type ParamArgs<M extends Method> = HasParams<M> extends true ? [params: MethodParams<M>] : [];
 type InputArgs<M extends Method> = M extends { input: infer I extends TSchema } ? [body: Static<I>] : [];
-type QueryArgs<M extends Method> = M extends { query: infer Q extends object } ? [query?: { [K in keyof Q]?: string }] : [];
+type QueryArgs<M extends Method> = M extends { query: infer Q extends object } ? [query?: { [K in keyof Q]?: string | undefined }] : [];
 
 export type ClientOutput<M extends Method> = M extends { output: 'blob' } ? BlobReply : MethodOutput<M>;
 export type ClientMethod<M extends Method> = (...args: [...ParamArgs<M>, ...InputArgs<M>, ...QueryArgs<M>]) => Promise<ClientOutput<M>>;

@@ -3,7 +3,8 @@
  * `taskcluster-client` package (pinned, see package.json) that we declare too. Prose is our own and not compared.
  */
 import { apis, exchanges } from '@tscluster/api/all.ts';
-import { collectReferences, routeParams, type Document } from '@tscluster/api/references.ts';
+import { absolute, collectReferences, routeParams, type Document } from '@tscluster/api/references.ts';
+import { makeValidator } from '@tscluster/server/platform/validate.ts';
 import { describe, expect, test } from 'vitest';
 // @ts-expect-error the package has no types
 import clientData from '../node_modules/taskcluster-client/src/apis.js';
@@ -135,6 +136,34 @@ describe('documents', () => {
       visit(path, schema);
     }
     expect(open).toEqual([]);
+  });
+
+  test('every schema compiles, and refuses what is not even an object', () => {
+    const validator = makeValidator(schemas.map(([, schema]) => schema));
+    // The schemas of schemas refer to draft 6, which is not ours; those that hold only definitions accept anything.
+    const compiled = schemas.filter(([path, schema]) => !path.endsWith('metaschema.json') && ('type' in schema || 'oneOf' in schema));
+    expect(compiled.filter(([, schema]) => validator.validate(schema, 5) === undefined).map(([path]) => path)).toEqual([]);
+    expect(compiled.length).toBeGreaterThan(90);
+  });
+
+  test('every reference and the manifest are what their schemas say', () => {
+    const validator = makeValidator(schemas.map(([, schema]) => schema));
+    const invalid: unknown[] = [];
+    for (const [path, document] of documents) {
+      if (path.startsWith('/references/') && '$schema' in document) {
+        const schema = documents.get(String(document['$schema']).replace(/#$/, '')) as Document;
+        const { $schema: _, ...manifest } = document;
+        // The schema of manifests does not know the key by which it is found.
+        const problems = validator.validate(
+          schema,
+          path.endsWith('manifest.json') ? manifest : absolute(document, 'https://tc.example.com'),
+        );
+        if (problems) {
+          invalid.push([path, problems]);
+        }
+      }
+    }
+    expect(invalid).toEqual([]);
   });
 
   test('every schema that a reference names is published', () => {
