@@ -6,10 +6,11 @@
  * and until the moment the client expires or the certificate is no longer accepted. Only successes are remembered, and never a mac.
  */
 import { mergeScopes } from '@tscluster/api/scopes.ts';
+import type { Authenticator, AuthResult, HawkRequest } from '../../platform/caller.ts';
 import { issuerOf, parseExt, verifyAuthorizedScopes, verifyCertificate } from './certificate.ts';
 import { ExpansionError } from './expansion.ts';
 import { AuthenticationError, hasBewit, parseBewit, parseHeader, verifyClaim } from './hawk.ts';
-import type { FailureReason, HawkClaim, HawkRequest } from './hawk.ts';
+import type { FailureReason, HawkClaim } from './hawk.ts';
 
 const NO_AUTH_LIFETIME_MS = 15 * 60 * 1000;
 const ANONYMOUS: readonly string[] = ['assume:anonymous'];
@@ -39,49 +40,19 @@ export interface AuthenticatorSources<C extends KnownClient = KnownClient> {
   findClient(clientId: string): Promise<C | undefined>;
   roles(): ScopeExpander;
   nowMs(): number;
-  /** Called after each success with the client whose access token was behind it. */
-  onUsed?(client: C, nowMs: number): void;
+  /** Told of each success: the client whose access token was behind it, and the name used. */
+  succeeded?(client: C, clientId: string, scheme: Scheme, nowMs: number): void;
+  failed?(reason: FailureReason, scheme: Scheme): void;
 }
 
-export interface AuthenticateRequest extends HawkRequest {
-  readonly authorization?: string | undefined;
-}
-
-export interface AuthSuccess {
-  readonly status: 'auth-success';
-  readonly scheme: 'hawk';
-  readonly clientId: string;
-  /** Expanded and normalised, with the anonymous role's. */
-  readonly scopes: readonly string[];
-  readonly expires: string;
-  /** The payload hash in the header, which the called service checks. */
-  readonly hash?: string;
-}
-export interface AuthFailed {
-  readonly status: 'auth-failed';
-  readonly message: string;
-}
-export interface NoAuth {
-  readonly status: 'no-auth';
-  readonly scheme: 'none';
-  readonly scopes: readonly string[];
-  readonly expires: string;
-}
-export type AuthenticateResponse = AuthSuccess | AuthFailed | NoAuth;
-
-/** The answer together with what metrics want to know of it. */
-export interface Authentication {
-  readonly response: AuthenticateResponse;
-  readonly scheme: 'hawk' | 'bewit' | 'none';
-  readonly failure?: FailureReason;
-}
+export type Scheme = 'hawk' | 'bewit';
 
 interface Grant<C> {
   readonly client: C;
   readonly roles: ScopeExpander;
   readonly key: string;
   readonly scopes: readonly string[];
-  readonly expires: string;
+  readonly expires: Date;
   /** The last millisecond in which it holds. */
   readonly untilMs: number;
 }
@@ -121,7 +92,7 @@ class Remembered<V extends { readonly scopes: readonly string[] }> {
   }
 }
 
-export class Authenticator<C extends KnownClient = KnownClient> {
+export class HawkAuthenticator<C extends KnownClient = KnownClient> implements Authenticator {
   readonly #sources: AuthenticatorSources<C>;
   readonly #grants = new Remembered<Grant<C>>();
   #anonymous: { readonly roles: ScopeExpander; readonly scopes: readonly string[] } | undefined;
@@ -131,17 +102,17 @@ export class Authenticator<C extends KnownClient = KnownClient> {
   }
 
   /** Never throws for what a caller sent. An empty `authorization` counts as none; a header is used before a bewit. */
-  async authenticate(request: AuthenticateRequest): Promise<Authentication> {
+  async authenticate(request: HawkRequest): Promise<AuthResult> {
     const { authorization, resource } = request;
-    const isHeader = authorization !== undefined && authorization !== '';
-    const scheme = isHeader ? 'hawk' : 'bewit';
     const refreshing = this.#sources.refresh?.();
     if (refreshing) {
       await refreshing;
     }
+    const isHeader = authorization !== undefined && authorization !== '';
     if (!isHeader && !hasBewit(resource)) {
-      return { scheme: 'none', response: this.#noAuth() };
+      return this.#noAuth();
     }
+    const scheme = isHeader ? 'hawk' : 'bewit';
     try {
       const claim = isHeader ? parseHeader(authorization, resource) : parseBewit(request);
       const known = this.#knownGrant(claim);
@@ -151,30 +122,19 @@ export class Authenticator<C extends KnownClient = KnownClient> {
       if (!known) {
         this.#grants.set(grantKey(claim), grant);
       }
-      this.#sources.onUsed?.(grant.client, nowMs);
-      return {
-        scheme,
-        response: {
-          status: 'auth-success',
-          scheme: 'hawk',
-          clientId: claim.id,
-          scopes: grant.scopes,
-          expires: grant.expires,
-          ...(claim.hash !== undefined && { hash: claim.hash }),
-        },
-      };
+      this.#sources.succeeded?.(grant.client, claim.id, scheme, nowMs);
+      const { scopes, expires } = grant;
+      return { status: 'auth-success', scheme: 'hawk', clientId: claim.id, scopes, expires, hash: claim.hash };
     } catch (error) {
-      if (error instanceof AuthenticationError) {
-        return { scheme, failure: error.reason, response: { status: 'auth-failed', message: error.message } };
-      }
-      if (error instanceof ExpansionError) {
-        return { scheme, failure: 'scopes', response: { status: 'auth-failed', message: error.message } };
+      if (error instanceof AuthenticationError || error instanceof ExpansionError) {
+        this.#sources.failed?.(error instanceof AuthenticationError ? error.reason : 'scopes', scheme);
+        return { status: 'auth-failed', message: error.message };
       }
       throw error;
     }
   }
 
-  #noAuth(): NoAuth {
+  #noAuth(): AuthResult {
     const roles = this.#sources.roles();
     if (this.#anonymous?.roles !== roles) {
       this.#anonymous = { roles, scopes: roles.expand(ANONYMOUS) };
@@ -183,7 +143,7 @@ export class Authenticator<C extends KnownClient = KnownClient> {
       status: 'no-auth',
       scheme: 'none',
       scopes: this.#anonymous.scopes,
-      expires: new Date(this.#sources.nowMs() + NO_AUTH_LIFETIME_MS).toISOString(),
+      expires: new Date(this.#sources.nowMs() + NO_AUTH_LIFETIME_MS),
     };
   }
 
@@ -241,7 +201,7 @@ export class Authenticator<C extends KnownClient = KnownClient> {
       roles,
       key,
       scopes: roles.expand(mergeScopes(ANONYMOUS, scopes)),
-      expires: new Date(expiresMs).toISOString(),
+      expires: new Date(expiresMs),
       untilMs,
     };
   }

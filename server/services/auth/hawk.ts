@@ -3,6 +3,7 @@
  * key is looked up between them; the order in which problems are reported is the protocol's. Why not the `hawk` package: docs/decisions/0002-hawk.md.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { HawkRequest } from '../../platform/caller.ts';
 import { signedText } from '@tscluster/client/hawk.ts';
 
 const MAX_TEXT_LENGTH = 4096;
@@ -36,16 +37,6 @@ const badRequest = (message: string): never => {
 const unauthorized = (reason: FailureReason, message: string): never => {
   throw new AuthenticationError(reason, `Unauthorized: ${message}`);
 };
-
-/** The request that was signed, as the called service received it. */
-export interface HawkRequest {
-  /** In either case. */
-  readonly method: string;
-  /** Path and query as on the request line. */
-  readonly resource: string;
-  readonly host: string;
-  readonly port: number;
-}
 
 /** What a header or a bewit claims. */
 export interface HawkClaim {
