@@ -6,7 +6,8 @@ import { type Authenticator, type Caller, type HawkRequest, hasTwoSchemes, toCal
 import type { Clock } from './clock.ts';
 import { ApiError } from './errors.ts';
 
-const TWO_SCHEMES = 'Request uses two authentication schemes at once: an Authorization header and a bewit. Send only one of them.';
+/** What a request with both a header and a bewit is told. */
+export const TWO_SCHEMES = 'Request uses two authentication schemes at once: an Authorization header and a bewit. Send only one of them.';
 
 /** Base64 of the Hawk payload hash (`hawk.1.payload`): content type in lower case without parameters, then the body as received. */
 export const payloadHash = (contentType: string, body: string): string => {
@@ -26,6 +27,16 @@ export interface Authorization {
   /** Whether anything was authorised (or found public). */
   readonly done: boolean;
 }
+
+/** Throws `AuthenticationFailed` or `InsufficientScopes` unless the caller satisfies the expression. */
+export const requireScopes = (who: Caller, expression: ScopeExpression): void => {
+  if (who.failure !== undefined) {
+    throw new ApiError('AuthenticationFailed', who.failure);
+  }
+  if (!satisfies(who.scopes, expression)) {
+    throw new ApiError('InsufficientScopes', insufficientText(who, expression));
+  }
+};
 
 export const makeAuthorization = (
   authenticator: Authenticator,
@@ -64,13 +75,7 @@ export const makeAuthorization = (
         done = true;
         return;
       }
-      const who = await caller();
-      if (who.failure !== undefined) {
-        throw new ApiError('AuthenticationFailed', who.failure);
-      }
-      if (!satisfies(who.scopes, expression)) {
-        throw new ApiError('InsufficientScopes', insufficientText(who, expression));
-      }
+      requireScopes(await caller(), expression);
       done = true;
     },
     get done() {

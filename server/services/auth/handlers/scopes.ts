@@ -1,0 +1,81 @@
+/** Scopes and authentication, and the endpoints with which authors of client libraries try theirs. */
+import { requireScopes, TWO_SCHEMES } from '../../../platform/authorize.ts';
+import { hasTwoSchemes, toCaller } from '../../../platform/caller.ts';
+import type { AuthResult, HawkRequest } from '../../../platform/caller.ts';
+import type { Clock } from '../../../platform/clock.ts';
+import { HawkAuthenticator } from '../authenticator.ts';
+import { expandFor } from '../context.ts';
+import type { AuthHandlers } from '../context.ts';
+
+const TESTER = 'tester';
+const TESTER_TOKEN = 'no-secret';
+const TEST_LIFETIME_MS = 24 * 3600 * 1000;
+
+/** Authenticates a request as of the client `tester`, the only one there is here, without roles; and checks what is required. */
+const authenticateTester = async (
+  request: HawkRequest,
+  clock: Clock,
+  clientScopes: readonly string[],
+  requiredScopes: readonly string[],
+): Promise<{ clientId: string; scopes: string[] }> => {
+  const tester = {
+    clientId: TESTER,
+    accessToken: TESTER_TOKEN,
+    scopes: clientScopes,
+    expires: new Date(clock.nowMs() + TEST_LIFETIME_MS),
+    disabled: false,
+  };
+  const known = (clientId: string): typeof tester | undefined => (clientId === TESTER ? tester : undefined);
+  const authenticator = new HawkAuthenticator({
+    cachedClient: known,
+    findClient: clientId => Promise.resolve(known(clientId)),
+    roles: () => ({ expand: scopes => scopes }),
+    nowMs: () => clock.nowMs(),
+  });
+  const result: AuthResult = hasTwoSchemes(request)
+    ? { status: 'auth-failed', message: TWO_SCHEMES }
+    : await authenticator.authenticate(request);
+  const caller = toCaller(result, clock.now());
+  requireScopes(caller, { AllOf: [...requiredScopes] });
+  return { clientId: caller.clientId, scopes: [...caller.scopes] };
+};
+
+export const scopeHandlers: Pick<
+  AuthHandlers,
+  'expandScopes' | 'currentScopes' | 'authenticateHawk' | 'testAuthenticate' | 'testAuthenticateGet'
+> = {
+  async expandScopes({ ctx, body }) {
+    return { scopes: expandFor(ctx.directory.roles, body.scopes) };
+  },
+
+  async currentScopes({ caller }) {
+    return { scopes: [...(await caller()).scopes] };
+  },
+
+  async authenticateHawk({ ctx, body }) {
+    const result = await ctx.authenticator.authenticate(body);
+    switch (result.status) {
+      case 'auth-failed':
+        return { status: result.status, message: result.message };
+      case 'no-auth':
+        return { status: result.status, scheme: result.scheme, scopes: [...result.scopes], expires: result.expires.toISOString() };
+      case 'auth-success':
+        return {
+          status: result.status,
+          scheme: result.scheme,
+          clientId: result.clientId,
+          scopes: [...result.scopes],
+          expires: result.expires.toISOString(),
+          ...(result.hash !== undefined && { hash: result.hash }),
+        };
+    }
+  },
+
+  async testAuthenticate({ ctx, body, hawk }) {
+    return authenticateTester(hawk(), ctx.clock, body.clientScopes, body.requiredScopes);
+  },
+
+  async testAuthenticateGet({ ctx, hawk }) {
+    return authenticateTester(hawk(), ctx.clock, ['test:*', 'auth:create-client:test:*'], ['test:authenticate-get']);
+  },
+};
