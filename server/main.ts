@@ -95,7 +95,14 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
       return lane;
     },
     client: <A extends Api>(api: A, service: string, clientOptions: object = {}) =>
-      createClient(api, { rootUrl, credentials: serviceCredentials(service), fetch: localFetch, ...clientOptions }),
+      createClient(api, {
+        rootUrl,
+        credentials: serviceCredentials(service),
+        fetch: localFetch,
+        clock,
+        random: options.random,
+        ...clientOptions,
+      }),
     serviceCredentials,
     signingSecret: options.signingSecret,
     notify: name => notifier.notify(name),

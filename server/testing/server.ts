@@ -11,7 +11,7 @@ import { afterAll } from 'vitest';
 import type { Db } from '../db/sql.ts';
 import { type RunningServer, startServer } from '../main.ts';
 import { openMemoryBus } from '../platform/bus/memory.ts';
-import type { Random } from '../platform/clock.ts';
+import { type Random, systemClock } from '../platform/clock.ts';
 import type { BusEvent } from '../platform/events.ts';
 import { openKeyring } from '../platform/keyring.ts';
 import { makeLocalFetch } from '../platform/local-fetch.ts';
@@ -120,6 +120,8 @@ export const withServer = async (services: readonly Service[], options: WithServ
   await server.ready();
   const localFetch = makeLocalFetch(() => server.app);
 
+  // signatures carry the test's time; a request's own timeout stays real
+  const signingClock = { ...systemClock, nowMs: clock.nowMs, now: clock.now };
   let callers = 0;
   let closed = false;
   const result: TestServer = {
@@ -141,7 +143,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
         scopes.set(clientId, wanted);
       }
       const given = credentials ?? (wanted === null ? undefined : { clientId, accessToken: 'a-token-that-nobody-checks' });
-      return createClient(api, { rootUrl: ROOT_URL, fetch: localFetch, retries: 0, credentials: given });
+      return createClient(api, { rootUrl: ROOT_URL, fetch: localFetch, retries: 0, credentials: given, clock: signingClock });
     },
     fetch: localFetch,
     setAnonymousScopes: anonymous => void scopes.set('anonymous', anonymous),

@@ -5,7 +5,6 @@
  * A remembered answer holds while the issuing client and the roles are the very same objects as when it was made (whoever changes them replaces them),
  * and until the moment the client expires or the certificate is no longer accepted. Only successes are remembered, and never a mac.
  */
-import { mergeScopes } from '@tscluster/api/scopes.ts';
 import type { Authenticator, AuthResult, HawkRequest } from '../../platform/caller.ts';
 import { issuerOf, parseExt, verifyAuthorizedScopes, verifyCertificate } from './certificate.ts';
 import { ExpansionError } from './expansion.ts';
@@ -194,13 +193,13 @@ export class HawkAuthenticator<C extends KnownClient = KnownClient> implements A
       untilMs = Math.min(untilMs, restricted.acceptedUntilMs);
     }
     if (ext.authorizedScopes !== undefined && ext.authorizedScopes !== null) {
-      scopes = verifyAuthorizedScopes(ext.authorizedScopes, roles.expand(mergeScopes(ANONYMOUS, scopes)));
+      scopes = verifyAuthorizedScopes(ext.authorizedScopes, roles.expand([...ANONYMOUS, ...scopes]));
     }
     return {
       client,
       roles,
       key,
-      scopes: roles.expand(mergeScopes(ANONYMOUS, scopes)),
+      scopes: roles.expand([...ANONYMOUS, ...scopes]),
       expires: new Date(expiresMs),
       untilMs,
     };

@@ -2,7 +2,7 @@
  * What travels in a request's `ext`: the certificate of temporary credentials, and a restriction to some scopes (protocol: "Temporary credentials",
  * "authorizedScopes"). The order of checks is the protocol's; the first failure is reported.
  */
-import { isValidScope, patternMatch } from '@tscluster/api/scopes.ts';
+import { isValidScope, ScopeSet } from '@tscluster/api/scopes.ts';
 import {
   certificateText,
   MAX_CERTIFICATE_LIFETIME_MS,
@@ -55,9 +55,11 @@ const scopeList = (value: unknown, name: string): readonly string[] => {
   return value.every(isValidScope) ? value : refuse(`${name} must be an array of valid scopes`);
 };
 
-/** Those of `scopes` that none of `held` satisfies. */
-export const unsatisfied = (held: readonly string[], scopes: readonly string[]): string[] =>
-  scopes.filter(scope => !held.some(pattern => patternMatch(pattern, scope)));
+/** Those of `scopes` that `held` does not satisfy. */
+const unsatisfied = (held: readonly string[], scopes: readonly string[]): string[] => {
+  const set = new ScopeSet(held);
+  return scopes.filter(scope => !set.has(scope));
+};
 
 export interface Issuer {
   readonly clientId: string;

@@ -9,7 +9,7 @@
  * What one scope triggers does not depend on the other scopes of a set, so that the closure of each is remembered, and the expansion of a set is the
  * union of closures.
  */
-import { mergeScopes, normalizeScopes, patternMatch } from '@tscluster/api/scopes.ts';
+import { mergeScopes, normalizeScopes, patternMatch, ScopeSet } from '@tscluster/api/scopes.ts';
 
 const ASSUME = 'assume:';
 const PARAMETER = '<..>';
@@ -154,6 +154,9 @@ class Compiled implements CompiledRoles {
     const triggers = input.filter(isTrigger);
     if (triggers.length === 0) {
       return input;
+    }
+    if (input.length === 1) {
+      return this.#closure(input[0] as string);
     }
     if (triggers.length <= 2) {
       let merged: readonly string[] = input;
@@ -361,5 +364,7 @@ export const compileRoles = (roles: Iterable<RoleRule>): CompiledRoles => new Co
  * The scopes that an update adds to a role: those not satisfied by the expansion of its present scopes. (Unlike clients, where a scope counts as added
  * when it is not literally there.)
  */
-export const scopesAddedToRole = (expandedOldScopes: readonly string[], newScopes: readonly string[]): string[] =>
-  newScopes.filter(scope => !expandedOldScopes.some(held => patternMatch(held, scope)));
+export const scopesAddedToRole = (expandedOldScopes: readonly string[], newScopes: readonly string[]): string[] => {
+  const held = new ScopeSet(expandedOldScopes);
+  return newScopes.filter(scope => !held.has(scope));
+};

@@ -15,7 +15,7 @@ import { credentialHandlers } from './handlers/credentials.ts';
 import { roleHandlers } from './handlers/roles.ts';
 import { scopeHandlers } from './handlers/scopes.ts';
 import { followChanges, purgeAuditHistory, purgeChanges, purgeExpiredClients } from './loops.ts';
-import { checkStaticClients, synchronizeStaticClients } from './static-clients.ts';
+import { checkStaticClients, synchronizeStaticClients, withOwnClients } from './static-clients.ts';
 import type { StaticClient } from './static-clients.ts';
 
 const HOUR_MS = 3600 * 1000;
@@ -28,10 +28,10 @@ export const auth = defineService({
   name: 'auth',
   settings: {
     staticClients: secret(
-      jsonSetting<readonly StaticClient[] | undefined>(
+      jsonSetting<readonly StaticClient[]>(
         'STATIC_CLIENTS',
-        'clients of the deployment, a JSON array of {clientId, accessToken, description?, scopes?} with one for each service; absent: those in the database stay as they are',
-        { fallback: undefined },
+        "clients of the deployment besides the services' own, a JSON array of {clientId, accessToken, description?, scopes?}; ids begin with static/",
+        { fallback: [] },
         checkStaticClients,
       ),
     ),
@@ -100,9 +100,10 @@ export const auth = defineService({
     };
 
     await directory.look();
-    if (config.staticClients) {
-      await synchronizeStaticClients(ctx, config.staticClients);
-    }
+    await synchronizeStaticClients(
+      ctx,
+      withOwnClients(config.staticClients, name => platform.serviceCredentials(name).accessToken),
+    );
     let stopListening: () => void = () => undefined;
     const follow = run(followChanges, ctx, wake => {
       stopListening = platform.onNotify(NOTIFICATION, wake);

@@ -11,6 +11,7 @@ import type { AuthContext } from './context.ts';
 import { tokenContext } from './directory.ts';
 
 const OWN_PREFIX = 'static/taskcluster/';
+const OWN_DESCRIPTION = 'Internal client';
 /** Far enough. */
 const LIFETIME_MS = 1000 * 365 * 24 * 3600 * 1000;
 
@@ -108,7 +109,7 @@ const checkClient = (given: unknown, problems: string[]): StaticClient | undefin
   return {
     clientId,
     accessToken: accessToken as string,
-    description: isOwn ? 'Internal client' : (description as string),
+    description: isOwn ? OWN_DESCRIPTION : (description as string),
     scopes: isOwn ? (builtIn ?? []) : (scopes as string[]),
   };
 };
@@ -125,7 +126,8 @@ export const checkStaticClients = (value: unknown): readonly StaticClient[] => {
     problems.push('a clientId is given twice');
   }
   const missing = Object.keys(BUILT_IN_CLIENTS).filter(name => !ids.has(OWN_PREFIX + name));
-  if (problems.length === 0 && missing.length > 0) {
+  // none of them: then their access tokens are the platform's
+  if (problems.length === 0 && missing.length > 0 && clients.some(client => client.clientId.startsWith(OWN_PREFIX))) {
     problems.push(`the clients of these services are missing: ${missing.map(name => OWN_PREFIX + name).join(', ')}`);
   }
   if (problems.length > 0) {
@@ -133,6 +135,20 @@ export const checkStaticClients = (value: unknown): readonly StaticClient[] => {
   }
   return clients;
 };
+
+/** The configured clients, and those of the services with the platform's access tokens unless they are configured too. */
+export const withOwnClients = (configured: readonly StaticClient[], tokenOf: (service: string) => string): readonly StaticClient[] =>
+  configured.some(client => client.clientId.startsWith(OWN_PREFIX))
+    ? configured
+    : [
+        ...Object.entries(BUILT_IN_CLIENTS).map(([name, scopes]) => ({
+          clientId: OWN_PREFIX + name,
+          accessToken: tokenOf(name),
+          description: OWN_DESCRIPTION,
+          scopes,
+        })),
+        ...configured,
+      ];
 
 const SUFFIX =
   '\n\n---\nThis is a static client: it comes from the configuration of the deployment and cannot be changed through the API. ' +

@@ -9,6 +9,7 @@ import type { Tx } from '../../../db/sql.ts';
 import { conflict, inputError, notFound } from '../../../platform/errors.ts';
 import { publish } from '../../../platform/events.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
+import type { PageQuery } from '../../../platform/page.ts';
 import { lockVersion, recordChanges } from '../changes.db.ts';
 import { audit, expandFor, refuseDoubleStars } from '../context.ts';
 import type { AuthContext, AuthHandlers } from '../context.ts';
@@ -63,7 +64,7 @@ const isSame = (a: RoleRow, b: RoleRow): boolean =>
   a.description === b.description && a.scopes.length === b.scopes.length && a.scopes.every((scope, i) => scope === b.scopes[i]);
 
 /** Without a limit, or with 0: everything, and a token is only checked. */
-const rolePage = (query: { continuationToken?: string; limit?: string }): { limit: number | undefined; after: string | undefined } => {
+const rolePage = (query: PageQuery): { limit: number | undefined; after: string | undefined } => {
   const { after } = readPage(query, ['string']);
   const limit = Number(query.limit ?? 0);
   return limit === 0 ? { limit: undefined, after: undefined } : { limit: Math.min(limit, Number.MAX_SAFE_INTEGER - 1), after: after?.[0] };

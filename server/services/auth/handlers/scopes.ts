@@ -1,4 +1,5 @@
 /** Scopes and authentication, and the endpoints with which authors of client libraries try theirs. */
+import { compareScopes, satisfies } from '@tscluster/api/scopes.ts';
 import { requireScopes, TWO_SCHEMES } from '../../../platform/authorize.ts';
 import { hasTwoSchemes, toCaller } from '../../../platform/caller.ts';
 import type { AuthResult, HawkRequest } from '../../../platform/caller.ts';
@@ -10,6 +11,21 @@ import type { AuthHandlers } from '../context.ts';
 const TESTER = 'tester';
 const TESTER_TOKEN = 'no-secret';
 const TEST_LIFETIME_MS = 24 * 3600 * 1000;
+
+const ANONYMOUS = 'assume:anonymous';
+
+/** Instead of roles: the anonymous one is put in its place, the client's own scopes stay in the order in which they were given. */
+const withoutRoles = (scopes: readonly string[]): readonly string[] => {
+  if (scopes[0] !== ANONYMOUS) {
+    return scopes;
+  }
+  const own = scopes.slice(1);
+  if (satisfies(own, ANONYMOUS)) {
+    return own;
+  }
+  const at = own.findIndex(scope => compareScopes(scope, ANONYMOUS) > 0);
+  return at === -1 ? [...own, ANONYMOUS] : [...own.slice(0, at), ANONYMOUS, ...own.slice(at)];
+};
 
 /** Authenticates a request as of the client `tester`, the only one there is here, without roles; and checks what is required. */
 const authenticateTester = async (
@@ -29,7 +45,7 @@ const authenticateTester = async (
   const authenticator = new HawkAuthenticator({
     cachedClient: known,
     findClient: clientId => Promise.resolve(known(clientId)),
-    roles: () => ({ expand: scopes => scopes }),
+    roles: () => ({ expand: withoutRoles }),
     nowMs: () => clock.nowMs(),
   });
   const result: AuthResult = hasTwoSchemes(request)
