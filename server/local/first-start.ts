@@ -1,5 +1,5 @@
 /** What an installation is given once, so that it is useful as it stands; from then on it is its administrators'. */
-import { authApi } from '@tscluster/api/auth/api.ts';
+import type { authApi } from '@tscluster/api/auth/api.ts';
 import { ApiCallError, type Client } from '@tscluster/client/client.ts';
 
 /** What anybody may read: the protocol's list for a public deployment. */

@@ -2,7 +2,7 @@
  * The built-in workers keep nothing across a kill, so that what they held would wait for its claim to expire. In an installation of one process nobody
  * else can hold these runs when it starts: they are given the outcome they were about to have.
  */
-import { queueApi } from '@tscluster/api/queue/api.ts';
+import type { queueApi } from '@tscluster/api/queue/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
 import type { Log } from '../platform/log.ts';
 import { decideOutcome, report } from '../services/built-in-workers/worker.ts';

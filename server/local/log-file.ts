@@ -25,13 +25,13 @@ export const summarize = (line: string): string => {
  *
  * @param tell shows a line to the person at the terminal
  */
-export const openLogFile = (file: string, tell: (line: string) => void): { log: Log; close: () => void } => {
+export const openLogFile = (file: string, tell: (line: string) => void, maxBytes = MAX_BYTES): { log: Log; close: () => void } => {
   let descriptor = fs.openSync(file, 'a', 0o600);
   let sizeBytes = fs.fstatSync(descriptor).size;
   let lastTold = '';
   const write = (text: string): void => {
     try {
-      if (sizeBytes > MAX_BYTES) {
+      if (sizeBytes > maxBytes) {
         fs.renameSync(file, `${file}.1`);
         fs.closeSync(descriptor);
         descriptor = fs.openSync(file, 'a', 0o600);

@@ -2,7 +2,7 @@
  * The page at `/` until there is a user interface: what runs, what waits, where to read on. It shows what callers without credentials may read, and
  * nothing when they may read nothing. No scripts; light or dark as the browser is.
  */
-import { queueApi } from '@tscluster/api/queue/api.ts';
+import type { queueApi } from '@tscluster/api/queue/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
 import type { Page } from '../platform/http.ts';
 import type { Version } from '../platform/operational.ts';

@@ -225,7 +225,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       connections.abortAll();
       await app.close();
       // fastify waits only for connections that it accepted itself
-      await Promise.race([inFlight.none(), clock.sleep(DRAIN_MS)]);
+      await Promise.race([inFlight.none(), new Promise<void>(resolve => clock.setTimer(DRAIN_MS, resolve, { unref: true }))]);
     },
   };
 };

@@ -3,7 +3,6 @@
  * installation works, and join the ends of task graphs.
  */
 import { queueApi } from '@tscluster/api/queue/api.ts';
-import { createClient } from '@tscluster/client/client.ts';
 import { defineService } from '../../platform/service.ts';
 import { type BuiltInWorker, startBuiltInWorker } from './worker.ts';
 
