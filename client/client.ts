@@ -5,8 +5,7 @@
  * Methods whose output is `blob` answer bytes or a redirect: their caller gets a `BlobReply` and chooses. Redirects are never followed
  * here (a followed one would carry neither a valid signature nor the caller's consent to leave the installation).
  */
-import type { Static, TSchema } from 'typebox';
-import type { Api, Method, MethodOutput, MethodParams } from '@tscluster/api/define.ts';
+import type { Api, Method, MethodInput, MethodOutput, MethodParams } from '@tscluster/api/define.ts';
 import { systemClock, systemRandom, type Clock, type Random } from './clock.ts';
 import { base64url } from './digest.ts';
 import { signRequest, signUrl, type SignOptions } from './hawk.ts';
@@ -52,7 +51,7 @@ export interface BlobReply {
 
 type HasParams<M extends Method> = keyof MethodParams<M> extends never ? false : true;
 type ParamArgs<M extends Method> = HasParams<M> extends true ? [params: MethodParams<M>] : [];
-type InputArgs<M extends Method> = M extends { input: infer I extends TSchema } ? [body: Static<I>] : [];
+type InputArgs<M extends Method> = M extends { input: object } ? [body: MethodInput<M>] : [];
 type QueryArgs<M extends Method> = M extends { query: infer Q extends object } ? [query?: { [K in keyof Q]?: string | undefined }] : [];
 
 export type ClientOutput<M extends Method> = M extends { output: 'blob' } ? BlobReply : MethodOutput<M>;

@@ -1,0 +1,151 @@
+/**
+ * Watches tasks until they are over, and shows it: a table that is drawn in place on a terminal, one line per change elsewhere,
+ * nothing with `--json`. The queue is asked again and again; the pause grows with what an answer costs.
+ */
+import { EXIT_FAILED } from '../problem.ts';
+import type { Context, Installation, QueueClient } from '../context.ts';
+import { countsLine, renderChanges, renderProgress } from '../render/progress.ts';
+import { screenOn } from '../render/screen.ts';
+import { plain } from '../render/table.ts';
+import { reasonOf, summarize, toGroupTask, type GroupSummary, type GroupTask } from './group.ts';
+import { readLogTail, streamLog } from './log.ts';
+
+const MIN_PAUSE_MS = 300;
+const MAX_PAUSE_MS = 10_000;
+/** The pause is this many times what the last round took, so that watching never is the load. */
+const PAUSE_FACTOR = 5;
+const TAIL_LINES = 20;
+const MAX_TAILS = 5;
+
+export interface WatchOptions {
+  readonly installation: Installation;
+  /** Reads the tasks that are watched; asked again and again, as there may be more each time. */
+  readonly read: () => Promise<GroupTask[]>;
+  readonly follow: boolean;
+  readonly json: boolean;
+}
+
+/** Every task of a group, all pages. */
+export const listGroup = async (queue: QueueClient, taskGroupId: string): Promise<GroupTask[]> => {
+  const tasks: GroupTask[] = [];
+  let continuationToken: string | undefined;
+  do {
+    const page = await queue.listTaskGroup({ taskGroupId }, continuationToken === undefined ? {} : { continuationToken });
+    tasks.push(...page.tasks.map(toGroupTask));
+    ({ continuationToken } = page);
+  } while (continuationToken !== undefined);
+  return tasks;
+};
+
+/** Every task of some groups. */
+export const readGroups = async (queue: QueueClient, groupIds: readonly string[]): Promise<GroupTask[]> =>
+  (await Promise.all([...new Set(groupIds)].map(id => listGroup(queue, id)))).flat();
+
+/** Watches until all is over. Sets the exit status of a failure when not everything completed. */
+export const watchTasks = async (context: Context, options: WatchOptions): Promise<GroupSummary> => {
+  const { clock, err, signal } = context;
+  const isLive = err.isTerminal && !options.json;
+  const screen = screenOn(err);
+  const above: string[] = [];
+  const follower = options.follow && !options.json ? followLogs(context, options.installation, lines => above.push(...lines)) : undefined;
+  let previous: GroupSummary | undefined;
+  let shown: GroupSummary | undefined;
+  const show = async (current: GroupSummary): Promise<void> => {
+    const view = { columns: err.columns, rows: err.rows, nowMs: clock.nowMs(), style: err.style };
+    const lines = above.splice(0);
+    if (isLive) {
+      await screen.draw(renderProgress(current, view), lines);
+    } else if (!options.json) {
+      await err.write([...renderChanges(shown, current, view), ...lines].map(line => `${line}\n`).join(''));
+      shown = current;
+    }
+  };
+  for (;;) {
+    const startedMs = clock.monotonicMs();
+    const current = summarize(await options.read());
+    const tookMs = clock.monotonicMs() - startedMs;
+    follower?.update(current);
+    await show(current);
+    // Pages of a long list are read one after the other: a task on an early page may have been created meanwhile by one on a late page.
+    // So it is over when it was over before, with the same tasks.
+    if (current.isOver && previous?.isOver && previous.tasks.length === current.tasks.length) {
+      await follower?.finish();
+      await show(current);
+      screen.leave();
+      return report(context, options, current);
+    }
+    previous = current;
+    await clock.sleep(current.isOver ? MIN_PAUSE_MS : Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, tookMs * PAUSE_FACTOR)), signal);
+  }
+};
+
+const report = async (context: Context, options: WatchOptions, summary: GroupSummary): Promise<GroupSummary> => {
+  if (!summary.isGreen) {
+    context.setExitStatus(EXIT_FAILED);
+  }
+  if (options.json) {
+    return summary;
+  }
+  const { err } = context;
+  const failed = summary.tasks.filter(task => task.state === 'failed' || task.state === 'exception');
+  for (const [index, task] of failed.entries()) {
+    const reason = reasonOf(task);
+    await err.write(
+      `\n${err.style.red(`✘ ${plain(task.name)}`)} ${task.state}${reason ? ` (${reason})` : ''}: ${options.installation.rootUrl}/tasks/${task.taskId}\n`,
+    );
+    const tail =
+      !options.follow && index < MAX_TAILS
+        ? await readLogTail(context, options.installation, task.taskId, TAIL_LINES).catch(() => undefined)
+        : undefined;
+    if (tail) {
+      await err.write(`${tail.map(line => `    ${plain(line)}`).join('\n')}\n`);
+    }
+  }
+  const verdict = summary.isGreen ? err.style.green('Green') : err.style.red('Not green');
+  await err.write(`\n${verdict}: ${countsLine(summary, err.style)}.\n`);
+  return summary;
+};
+
+/** Streams the log of every task of a group from the moment it runs, each line with the task's name in front. */
+const followLogs = (context: Context, installation: Installation, emit: (lines: string[]) => void) => {
+  const streams = new Map<string, Promise<void>>();
+  const start = async (task: GroupTask): Promise<void> => {
+    const decoder = new TextDecoder();
+    const prefix = context.err.style.dim(`[${plain(task.name)}] `);
+    let rest = '';
+    const flush = (text: string): void => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      emit(lines.map(line => prefix + plain(line)));
+    };
+    const write = async (bytes: Uint8Array): Promise<void> => flush(decoder.decode(bytes, { stream: true }));
+    try {
+      await streamLog(context, installation, { taskId: task.taskId, follow: true, write });
+    } catch (error) {
+      if (!context.signal.aborted) {
+        emit([`${prefix}(the log cannot be shown: ${error instanceof Error ? error.message : String(error)})`]);
+      }
+    }
+    if (rest !== '') {
+      flush('\n');
+    }
+  };
+  return {
+    update: (summary: GroupSummary): void => {
+      for (const task of summary.tasks) {
+        if (!streams.has(task.taskId) && task.runs.some(run => run.started !== undefined)) {
+          streams.set(task.taskId, start(task));
+        }
+      }
+    },
+    finish: async (): Promise<void> => {
+      await Promise.all(streams.values());
+    },
+  };
+};
+
+/** One task, as a list of groups shows it. */
+export const readTask = async (queue: QueueClient, taskId: string): Promise<GroupTask> => {
+  const [{ status }, task] = await Promise.all([queue.status({ taskId }), queue.task({ taskId })]);
+  return toGroupTask({ status, task });
+};
