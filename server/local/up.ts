@@ -154,6 +154,7 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     rootUrl,
     version,
     services: allServices,
+    alone: true,
     environment: {
       OBJECTS_FOLDER: path.join(dataDir, 'objects'),
       ...process.env,

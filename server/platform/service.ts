@@ -4,7 +4,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import type { Api, Method, MethodOutput, MethodParams, MethodQuery, MethodScopes, ScopeParams } from '@tscluster/api/define.ts';
+import type { Api, Method, MethodBody, MethodOutput, MethodParams, MethodQuery, MethodScopes, ScopeParams } from '@tscluster/api/define.ts';
 import type { Client, ClientOptions } from '@tscluster/client/client.ts';
 import type { Lane } from '../db/lane.ts';
 import type { Db } from '../db/sql.ts';
@@ -60,9 +60,6 @@ export class HttpReply {
     this.body = body;
   }
 }
-
-/** The body after validation: what has a default is always there. */
-export type MethodBody<M> = M extends { input: infer I } ? (I extends { '~filled': infer F } ? F : unknown) : undefined;
 
 export interface HandlerRequest<M extends Method, Ctx> {
   readonly ctx: Ctx;

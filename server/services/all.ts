@@ -1,5 +1,6 @@
-/** Every service; a whole installation runs them all. Authentication stands first, because the others ask it who calls. */
+/** Every service; a whole installation runs them all. Auth stands first, because the others ask it who calls. */
 import type { Service } from '../platform/service.ts';
+import { auth } from './auth/service.ts';
 import { builtInWorkers } from './built-in-workers/service.ts';
 
-export const allServices: readonly Service[] = [builtInWorkers];
+export const allServices: readonly Service[] = [auth, builtInWorkers];
