@@ -209,17 +209,24 @@ const chooseNode = () => {
   );
 };
 
-const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'];
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
+// A terminal sends these to every process in front of it, the child included: passed on, they would arrive twice.
+const FROM_TERMINAL = new Set(['SIGINT', 'SIGQUIT']);
+const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
 
-const continueIn = (command, program, args, { flags, env }) =>
+const continueIn = (command, program, args, { flags, env, endWithParent }) =>
   new Promise((resolve, reject) => {
     // The pipe at descriptor 3 closes when this process ends, in whatever way: a server reads it so as not to outlive its terminal or test.
     const child = spawn(command, [...flags, program, ...args], {
-      stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
-      env: { ...process.env, ...env, TASKCLUSTER_PARENT_FD: '3' },
+      stdio: ['inherit', 'inherit', 'inherit', ...(endWithParent ? ['pipe'] : [])],
+      env: { ...process.env, ...env, ...(endWithParent && { TASKCLUSTER_PARENT_FD: '3' }) },
     });
     for (const signal of FORWARDED) {
-      process.on(signal, () => child.kill(signal));
+      process.on(signal, () => {
+        if (!hasTerminal || !FROM_TERMINAL.has(signal)) {
+          child.kill(signal);
+        }
+      });
     }
     child.on('error', error =>
       reject(new BootstrapError(`${command} cannot be run on this machine (${error.message}). Install Node 24 or later, and start again.`)),
@@ -235,15 +242,15 @@ const continueIn = (command, program, args, { flags, env }) =>
 /**
  * Installs what is missing, then runs `program` (a path relative to the project) with `args` and ends as it ended.
  *
- * @param {{ program: string, args?: string[], dev?: boolean, flags?: string[], env?: Record<string, string> }} options
+ * @param {{ program: string, args?: string[], dev?: boolean, flags?: string[], env?: Record<string, string>, endWithParent?: boolean }} options
  */
-export const bootstrap = async ({ program, args = process.argv.slice(2), dev = false, flags = [], env = {} }) => {
+export const bootstrap = async ({ program, args = process.argv.slice(2), dev = false, flags = [], env = {}, endWithParent = false }) => {
   try {
     if (Number(process.versions.node.split('.')[0]) < 20) {
       throw new BootstrapError(`Node 20 or later is needed; this is Node ${process.versions.node}.`);
     }
     await ensureInstalled({ dev });
-    const result = await continueIn(chooseNode(), join(root, program), args, { flags, env });
+    const result = await continueIn(chooseNode(), join(root, program), args, { flags, env, endWithParent });
     if (result.signal) {
       process.kill(process.pid, result.signal);
       // a signal that this process cannot die of

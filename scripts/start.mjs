@@ -2,4 +2,8 @@
 import { join } from 'node:path';
 import { bootstrap, root } from './bootstrap.mjs';
 
-await bootstrap({ program: 'server/local/start.ts', env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled') } });
+await bootstrap({
+  program: 'server/local/start.ts',
+  endWithParent: true,
+  env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled') },
+});

@@ -1,4 +1,5 @@
 /** The program of `npm start`: starts an installation and keeps it until it is told to stop. */
+import fs from 'node:fs';
 import net from 'node:net';
 import { systemClock as clock } from '@tscluster/client/clock.ts';
 import { USAGE, readOptions } from './options.ts';
@@ -34,11 +35,14 @@ const onEnd = (stop: (reason: string) => void): void => {
   if (parent !== undefined) {
     delete process.env['TASKCLUSTER_PARENT_FD'];
     // the program that started this one holds the other end
-    const pipe = new net.Socket({ fd: Number(parent), readable: true, writable: false });
-    pipe.on('error', () => undefined);
-    pipe.on('close', () => handle('the program that started this one has ended'));
-    pipe.resume();
-    pipe.unref();
+    const stat = fs.fstatSync(Number(parent));
+    if (stat.isSocket() || stat.isFIFO()) {
+      const pipe = new net.Socket({ fd: Number(parent), readable: true, writable: false });
+      pipe.on('error', () => undefined);
+      pipe.on('close', () => handle('the program that started this one has ended'));
+      pipe.resume();
+      pipe.unref();
+    }
   }
 };
 
