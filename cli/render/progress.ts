@@ -63,8 +63,8 @@ export const renderProgress = (summary: GroupSummary, { columns, rows, nowMs, st
     const state = `${SYMBOLS[task.state]} ${task.state.padEnd(11)}`;
     const run = task.runs.length > 1 ? ` run ${task.runs.length - 1}` : '';
     const tail = [elapsed(task, nowMs), run.trim(), plain(reasonOf(task) ?? '')].filter(Boolean).join('  ');
-    const used = 2 + nameWidth + 2 + 13;
-    return `  ${name}${' '.repeat(nameWidth - widthOf(name))}  ${paint(style, task.state)(state)}${fit(tail, Math.max(0, columns - used - 1))}`.trimEnd();
+    const used = 2 + nameWidth + 2 + 13 + 2;
+    return `  ${name}${' '.repeat(nameWidth - widthOf(name))}  ${paint(style, task.state)(state)}  ${fit(tail, Math.max(0, columns - used - 1))}`.trimEnd();
   });
   if (shown.length < ordered.length) {
     lines.push(style.dim(`  … and ${ordered.length - shown.length} more`));
