@@ -47,7 +47,7 @@ export const changesSince = async (db: Query, since: number): Promise<{ current:
     select v.version as current, c.version, c.kind, c.id, r.role_id, r.scopes, r.description, r.created, r.last_modified
     from platform.versions v
     left join auth.changes c on c.version > ${since}
-    left join auth.roles r on c.kind = 'role' and r.role_id = c.id
+    left join auth.roles r on c.kind = 'role' and r.role_id = c.id collate platform.protocol_order
     where v.name = 'auth' order by c.version`;
   return {
     current: rows[0]?.current ?? 0,
@@ -66,7 +66,9 @@ export const allRoles = async (db: Query): Promise<{ current: number; roles: Rol
     from platform.versions v left join auth.roles r on true where v.name = 'auth'`;
   return {
     current: rows[0]?.current ?? 0,
-    roles: rows.flatMap(({ current: _, ...role }) => (role.roleId === null ? [] : [role])),
+    roles: rows.flatMap(({ roleId, scopes, description, created, lastModified }) =>
+      roleId === null ? [] : [{ roleId, scopes, description, created, lastModified }],
+    ),
   };
 };
 

@@ -70,21 +70,15 @@ export const scopeHandlers: Pick<
 
   async authenticateHawk({ ctx, body }) {
     const result = await ctx.authenticator.authenticate(body);
-    switch (result.status) {
-      case 'auth-failed':
-        return { status: result.status, message: result.message };
-      case 'no-auth':
-        return { status: result.status, scheme: result.scheme, scopes: [...result.scopes], expires: result.expires.toISOString() };
-      case 'auth-success':
-        return {
-          status: result.status,
-          scheme: result.scheme,
-          clientId: result.clientId,
-          scopes: [...result.scopes],
-          expires: result.expires.toISOString(),
-          ...(result.hash !== undefined && { hash: result.hash }),
-        };
+    if (result.status === 'auth-failed') {
+      return { status: result.status, message: result.message };
     }
+    const common = { scopes: [...result.scopes], expires: result.expires.toISOString() };
+    if (result.status === 'no-auth') {
+      return { status: result.status, scheme: result.scheme, ...common };
+    }
+    const { status, scheme, clientId, hash } = result;
+    return { status, scheme, clientId, ...common, ...(hash !== undefined && { hash }) };
   },
 
   async testAuthenticate({ ctx, body, hawk }) {
