@@ -116,14 +116,19 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     return token;
   };
 
+  let told = '';
   const postgres = await startPostgres({
     folder: cluster,
     logPath: path.join(dataDir, 'postgres.log'),
     runFolder,
     clock,
     onEvent: ({ kind, message }) => {
-      log.info({ kind }, 'postgres');
-      tell(message);
+      log.info({ kind, message }, 'postgres');
+      // tried again and again with the same result: told once
+      if (message !== told) {
+        told = message;
+        tell(message);
+      }
     },
   });
   parts.defer(() => postgres.stop());
