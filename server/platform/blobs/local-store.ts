@@ -1,0 +1,26 @@
+/** A store in the local folder, as far as those see it who hand out URLs: it needs the database and the signing key, not the folder itself. */
+import type { Db } from '../../db/sql.ts';
+import type { Clock } from '../clock.ts';
+import type { BlobStore } from './blob-store.ts';
+import { deleteBlobs } from './blobs.db.ts';
+import { blobUrl, signBlobUrl } from './signed-url.ts';
+
+export interface LocalStoreOptions {
+  readonly name: string;
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly signingSecret: Uint8Array;
+  /** Where `blob-routes.ts` is served: scheme, host, port. */
+  readonly origin: string;
+}
+
+/** The store `name` of the local folder. */
+export const makeLocalStore = ({ name, db, clock, signingSecret, origin }: LocalStoreOptions): BlobStore => ({
+  name,
+  signPut: async ({ key, contentType, contentLength, expires }) =>
+    signBlobUrl(origin, signingSecret, { method: 'PUT', store: name, key, expiresMs: expires.getTime(), contentType, contentLength }),
+  signGet: async ({ key, expires, attachment = false }) =>
+    signBlobUrl(origin, signingSecret, { method: 'GET', store: name, key, expiresMs: expires.getTime(), attachment }),
+  plainUrl: key => blobUrl(origin, name, key).href,
+  remove: async keys => deleteBlobs(db, name, keys, clock.now()),
+});

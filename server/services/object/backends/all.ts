@@ -1,0 +1,5 @@
+/** Every kind of backend, by the `backendType` of the configuration. */
+import type { BackendType } from './backend.ts';
+import { local } from './local.ts';
+
+export const backendTypes: readonly BackendType[] = [local];

@@ -1,0 +1,96 @@
+/** Objects in the local folder, served by this installation itself under signed URLs. */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { inputError } from '../../../platform/errors.ts';
+import { MAX_KEY_LENGTH, objectStore } from '../../../platform/blobs/blob-store.ts';
+import { deleteBlobs, sealBlob } from '../../../platform/blobs/blobs.db.ts';
+import { makeLocalStore } from '../../../platform/blobs/local-store.ts';
+import { defineBackend, type Backend, type StoredObject } from './backend.ts';
+
+const MINUTE_MS = 60_000;
+const PUT_URL_MS = 45 * MINUTE_MS;
+/** Signatures outlive what is announced, so that a request sent in time arrives in time. */
+const PUT_GRACE_MS = 10_000;
+const GET_URL_MS = MINUTE_MS;
+const GET_GRACE_MS = MINUTE_MS;
+const SIMPLE_URL_MS = 30 * MINUTE_MS;
+
+/** What is kept with an object: the key of its bytes. Each upload has its own, so that a URL of an earlier upload of the name writes nothing here. */
+interface Notes {
+  readonly key: string;
+}
+const keyOf = (object: StoredObject): string => (object.data as Notes).key;
+
+export const local = defineBackend<object>({
+  type: 'local',
+  read: config => {
+    const unknown = Object.keys(config).filter(key => key !== 'backendType');
+    if (unknown.length > 0) {
+      throw new Error(`has options that the type local does not know: ${unknown.join(', ')}`);
+    }
+    return {};
+  },
+  open: (backendId, _config, context): Backend => {
+    const { clock } = context;
+    const folder = context.folder();
+    const store = makeLocalStore({ ...context, name: objectStore(backendId) });
+    const after = (ms: number): Date => new Date(clock.nowMs() + ms);
+    return {
+      backendId,
+      startUpload: (name, uploadId): Notes => {
+        // the upload id is a secret, and the key is seen in URLs
+        const key = `${createHash('sha256').update(uploadId).digest('base64url').slice(0, 16)}/${name}`;
+        if (key.length > MAX_KEY_LENGTH) {
+          inputError('The name is {{length}} characters long; {{max}} are possible.', {
+            length: name.length,
+            max: MAX_KEY_LENGTH - (key.length - name.length),
+          });
+        }
+        return { key };
+      },
+      upload: async (object, proposed) => {
+        const key = keyOf(object);
+        if (proposed.dataInline) {
+          const { contentType, bytes } = proposed.dataInline;
+          await folder.write({ store: store.name, key, contentType, contentEncoding: undefined }, Readable.from([bytes]));
+          return { dataInline: true };
+        }
+        if (proposed.putUrl) {
+          const { contentType, contentLength } = proposed.putUrl;
+          return {
+            putUrl: {
+              url: await store.signPut({ key, contentType, contentLength, expires: after(PUT_URL_MS + PUT_GRACE_MS) }),
+              expires: after(PUT_URL_MS).toISOString(),
+              headers: { 'Content-Type': contentType, 'Content-Length': String(contentLength), 'Content-Encoding': 'identity' },
+            },
+          };
+        }
+        return {};
+      },
+      finish: async (tx, object) => {
+        if (!(await sealBlob(tx, store.name, keyOf(object)))) {
+          inputError('No data was uploaded for {{name}}: send it first, by one of the methods that createUpload offers.', {
+            name: object.name,
+          });
+        }
+      },
+      downloadMethods: ['getUrl', 'simple'],
+      download: async (object, method) => {
+        const key = keyOf(object);
+        if (method === 'simple') {
+          return { method, url: await store.signGet({ key, expires: after(SIMPLE_URL_MS), attachment: true }) };
+        }
+        return {
+          method,
+          url: await store.signGet({ key, expires: after(GET_URL_MS + GET_GRACE_MS), attachment: true }),
+          expires: after(GET_URL_MS).toISOString(),
+          hashes: object.hashes,
+        };
+      },
+      remove: async (tx, object) => {
+        await deleteBlobs(tx, store.name, [keyOf(object)], clock.now());
+        return true;
+      },
+    };
+  },
+});
