@@ -168,6 +168,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
         url: `${route.prefix}*`,
         bodyLimit: Number.MAX_SAFE_INTEGER,
         compress: false,
+        decompress: false, // bytes are kept as they were sent
         handler: async (request, reply) => {
           const body = (request.body as Readable | undefined) ?? request.raw;
           return send(

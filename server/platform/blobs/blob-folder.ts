@@ -98,6 +98,7 @@ export const openBlobFolder = async (options: BlobFolderOptions): Promise<BlobFo
   };
 
   const write = async (incoming: Incoming, body: Readable): Promise<{ sizeBytes: number; digest: string }> => {
+    body.on('error', () => undefined); // reading it reports the error, if it gets that far
     const file = path.join(temporary, Buffer.from(random.bytes(16)).toString('hex'));
     try {
       const limit = Math.min(maxBytes, incoming.contentLength ?? maxBytes);

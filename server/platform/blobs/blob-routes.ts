@@ -155,7 +155,7 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
       return new HttpReply(status, headers, bytes);
     }
     const decoded: Readable = pipeline(bytes, decoder, error => {
-      if (error && (error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE') {
+      if (error && error.code !== 'ERR_STREAM_PREMATURE_CLOSE') {
         log.warn({ err: error, digest: blob.digest }, 'stored bytes could not be decoded');
       }
     });
@@ -182,7 +182,9 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
       case 'HEAD':
         return get(request, address);
       default:
-        return refuse(405, 'MethodNotAllowed', `${request.method} is not possible here; GET, HEAD and PUT are.`, { allow: 'GET, HEAD, PUT' });
+        return refuse(405, 'MethodNotAllowed', `${request.method} is not possible here; GET, HEAD and PUT are.`, {
+          allow: 'GET, HEAD, PUT',
+        });
     }
   };
 
@@ -207,14 +209,12 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
 const single = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value.join(',') : value);
 
 const refuseUrl = (reason: 'unsigned' | 'forged' | 'expired', source: string): HttpReply => {
-  switch (reason) {
-    case 'unsigned':
-      return refuse(403, 'SignatureMissing', `This URL needs a signature. Ask ${source} for one.`);
-    case 'forged':
-      return refuse(403, 'SignatureDoesNotMatch', `The signature is not the one of this URL and method. Use the URL as ${source} gave it.`);
-    case 'expired':
-      return refuse(403, 'UrlExpired', `This URL has expired. Ask ${source} for another.`);
-  }
+  const [code, message] = {
+    unsigned: ['SignatureMissing', `This URL needs a signature. Ask ${source} for one.`],
+    forged: ['SignatureDoesNotMatch', `The signature is not the one of this URL and method. Use the URL as ${source} gave it.`],
+    expired: ['UrlExpired', `This URL has expired. Ask ${source} for another.`],
+  }[reason] as [string, string];
+  return refuse(403, code, message);
 };
 
 /** The headers that the URL's signature covers. */

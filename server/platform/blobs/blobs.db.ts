@@ -17,13 +17,7 @@ export const getBlob = async (db: Query, store: string, key: string): Promise<Bl
 };
 
 /** Puts bytes under a key, in place of what was there; false when that is sealed. */
-export const upsertBlob = async (
-  tx: Tx,
-  store: string,
-  key: string,
-  blob: Omit<BlobRow, 'sealed'>,
-  now: Date,
-): Promise<boolean> => {
+export const upsertBlob = async (tx: Tx, store: string, key: string, blob: Omit<BlobRow, 'sealed'>, now: Date): Promise<boolean> => {
   const [before] = await tx<{ digest: string }>`
     select digest from platform.blobs where store = ${store} and key = ${key} for update`;
   const written = await tx`

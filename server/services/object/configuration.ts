@@ -56,7 +56,9 @@ export const readBackends = (value: unknown): BackendConfig[] => {
     const type = backendTypes.find(each => each.type === settings['backendType']);
     if (!type) {
       const known = backendTypes.map(each => each.type).join(', ');
-      throw new Error(`the backend "${backendId}" has the type "${settings['backendType']}", which does not exist here; there are: ${known}`);
+      throw new Error(
+        `the backend "${backendId}" has the type "${settings['backendType']}", which does not exist here; there are: ${known}`,
+      );
     }
     try {
       return { backendId, type, config: type.read(settings) };
@@ -139,13 +141,28 @@ export const checkBackendMap = (rules: readonly BackendRule[], backends: readonl
 };
 
 export const backendSettings = {
-  backends: jsonSetting('BACKENDS', 'where objects are kept: JSON from backend id to its settings', {
-    fallback: readBackends({ local: { backendType: 'local' } }),
-  }, readBackends),
-  backendMap: jsonSetting('BACKEND_MAP', 'which objects go to which backend: a JSON list of rules, the first that matches is taken', {
-    fallback: readBackendMap([{ backendId: 'local', when: 'all' }]),
-  }, readBackendMap),
-  middleware: jsonSetting('MIDDLEWARE', 'what answers downloads before the backend does: a JSON list', {
-    fallback: readMiddleware([]),
-  }, readMiddleware),
+  backends: jsonSetting(
+    'BACKENDS',
+    'where objects are kept: JSON from backend id to its settings',
+    {
+      fallback: readBackends({ local: { backendType: 'local' } }),
+    },
+    readBackends,
+  ),
+  backendMap: jsonSetting(
+    'BACKEND_MAP',
+    'which objects go to which backend: a JSON list of rules, the first that matches is taken',
+    {
+      fallback: readBackendMap([{ backendId: 'local', when: 'all' }]),
+    },
+    readBackendMap,
+  ),
+  middleware: jsonSetting(
+    'MIDDLEWARE',
+    'what answers downloads before the backend does: a JSON list',
+    {
+      fallback: readMiddleware([]),
+    },
+    readMiddleware,
+  ),
 };

@@ -26,7 +26,11 @@ const chooseBackend = (ctx: ObjectCtx, object: { name: string; projectId: string
   const rule = ctx.rules.find(each => each.matches(object));
   return (
     (rule && ctx.backends.get(rule.backendId)) ??
-    apiError('NoMatchingBackend', 'No backend takes the object {{name}} of the project {{projectId}}: an operator has to add a rule for it.', object)
+    apiError(
+      'NoMatchingBackend',
+      'No backend takes the object {{name}} of the project {{projectId}}: an operator has to add a rule for it.',
+      object,
+    )
   );
 };
 

@@ -70,5 +70,4 @@ export interface BackendType<C = unknown> {
   open(backendId: string, config: C, context: BackendContext): Backend;
 }
 
-export const defineBackend = <C>(backend: BackendType<C>): BackendType => backend as BackendType;
-
+export const defineBackend = <C>(backend: BackendType<C>): BackendType => backend;
