@@ -350,11 +350,11 @@ const stream =
 
 test.each([0, 100, 8_191, 8_192, 300_000])('the client library takes %i bytes there and back', async size => {
   const bytes = Buffer.from(seededRandom(size).bytes(size));
-  const options = { fetch: (url: string | URL | globalThis.Request, init?: RequestInit) => overSocket(url as string, init) };
+  const socketFetch: typeof fetch = (url, init) => overSocket(String(url), init);
   const name = `library/${size}`;
   await uploadObject({
-    ...(options as { fetch: typeof fetch }),
-    object: objects as never,
+    fetch: socketFetch,
+    object: objects,
     name,
     projectId: 'p',
     expires: new Date(inHours(1)),
@@ -364,8 +364,8 @@ test.each([0, 100, 8_191, 8_192, 300_000])('the client library takes %i bytes th
   });
   const chunks: Uint8Array[] = [];
   const received = await downloadObject({
-    ...(options as { fetch: typeof fetch }),
-    object: objects as never,
+    fetch: socketFetch,
+    object: objects,
     name,
     openSink: () => new WritableStream({ write: chunk => void chunks.push(chunk) }),
   });
@@ -410,8 +410,10 @@ test('expired objects and unfinished uploads go, and their names are free again'
 });
 
 /** The backends as the service made them. */
-const objectBackends = (own: TestServer): ExpiryCtx['backends'] =>
-  (own.server.services.get('object')?.apis?.[0]?.ctx as { backends: ExpiryCtx['backends'] }).backends;
+const objectBackends = (own: TestServer): ExpiryCtx['backends'] => {
+  const ctx = own.server.services.get('object')?.apis?.[0]?.ctx as ExpiryCtx;
+  return ctx.backends;
+};
 
 test('the folder has to be given', async () => {
   await expect(withServer([objectService])).rejects.toThrow('OBJECTS_DIR is not set');
