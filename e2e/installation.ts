@@ -101,7 +101,9 @@ export const readEnv = async (dataDir: string): Promise<{ rootUrl: string; crede
 
 /** Starts an installation and waits until it is ready. */
 export const startInstallation = async (dataDir: string, port = 0): Promise<Installation> => {
-  const { child, output, exited } = tryStart(['--data-dir', dataDir, '--port', String(port)]);
+  const attempt = tryStart(['--data-dir', dataDir, '--port', String(port)]);
+  const { child, exited } = attempt;
+  const output = (): string => attempt.output();
   let status: number | null | undefined;
   void exited.then(code => (status = code));
   const says = (text: string, from = 0): Promise<void> =>

@@ -149,12 +149,12 @@ test.runIf(canMount)('a full disk is told, at the start and later; with space ag
   const auth = createClient(authApi, { rootUrl, credentials, retries: 0 });
   const write = (id: number): Promise<unknown> =>
     auth.createRole({ roleId: `filled-${id}` }, { scopes: [], description: 'x'.repeat(10_000) });
-  let refusal: unknown;
+  const refusals: unknown[] = [];
   let count = 0;
-  for (; refusal === undefined; count++) {
-    await write(count).catch((error: unknown) => (refusal = error));
+  for (; refusals.length === 0; count++) {
+    await write(count).catch((error: unknown) => refusals.push(error));
   }
-  expect(refusal).toMatchObject({ statusCode: expect.toSatisfy((status: number) => status >= 500) as unknown });
+  expect(refusals[0]).toMatchObject({ statusCode: expect.toSatisfy((status: number) => status >= 500) as unknown });
   await fs.rm(`${seen}${folder}/filler`);
   await until(() =>
     write(count).then(
