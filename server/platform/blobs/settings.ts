@@ -17,6 +17,6 @@ export const blobUrlSettings = {
 const GIB = 1024 ** 3;
 
 export const blobFolderSettings = {
-  objectsDir: text('OBJECTS_DIR', 'folder for the bytes of objects and artifacts', { fallback: undefined }),
+  objectsFolder: text('OBJECTS_FOLDER', 'folder for the bytes of objects and artifacts', { fallback: undefined }),
   maxBytes: integer('OBJECTS_MAX_BYTES', 'the largest object or artifact that is accepted, in bytes', { fallback: 100 * GIB, min: 1 }),
 };

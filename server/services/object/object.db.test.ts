@@ -29,7 +29,7 @@ const BACKEND_MAP = JSON.stringify([
 const MIDDLEWARE = JSON.stringify([{ middlewareType: 'cdn', regexp: '^cdn/', baseUrl: 'https://cdn.example/' }]);
 
 const start = (extra: Record<string, string> = {}): Promise<TestServer> =>
-  withServer([objectService], { environment: { OBJECTS_DIR: dir, BACKENDS, BACKEND_MAP, MIDDLEWARE, ...extra } });
+  withServer([objectService], { environment: { OBJECTS_FOLDER: dir, BACKENDS, BACKEND_MAP, MIDDLEWARE, ...extra } });
 
 beforeAll(async () => {
   dir = await fs.mkdtemp(path.join(os.tmpdir(), 'taskcluster-objects-'));
@@ -325,7 +325,7 @@ test('rules choose the backend, and a backend that is gone is told', async () =>
     db: server.db,
     clock: server.clock,
     environment: {
-      OBJECTS_DIR: dir,
+      OBJECTS_FOLDER: dir,
       BACKENDS: JSON.stringify({ main: { backendType: 'local' } }),
       BACKEND_MAP: '[{"backendId":"main","when":"all"}]',
     },
@@ -350,7 +350,7 @@ const stream =
 
 test.each([0, 100, 8_191, 8_192, 300_000])('the client library takes %i bytes there and back', async size => {
   const bytes = Buffer.from(seededRandom(size).bytes(size));
-  const socketFetch: typeof fetch = (url, init) => overSocket(String(url), init);
+  const socketFetch: typeof fetch = (url, init) => overSocket(url as string, init);
   const name = `library/${size}`;
   await uploadObject({
     fetch: socketFetch,
@@ -416,5 +416,5 @@ const objectBackends = (own: TestServer): ExpiryCtx['backends'] => {
 };
 
 test('the folder has to be given', async () => {
-  await expect(withServer([objectService])).rejects.toThrow('OBJECTS_DIR is not set');
+  await expect(withServer([objectService])).rejects.toThrow('OBJECTS_FOLDER is not set');
 });

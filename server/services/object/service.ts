@@ -19,12 +19,12 @@ export const objectService = defineService({
     checkBackendMap(config.backendMap, config.backends);
 
     let folder: BlobFolder | undefined;
-    if (config.objectsDir !== undefined) {
-      folder = await openBlobFolder({ folder: config.objectsDir, db, clock, random, maxBytes: config.maxBytes });
+    if (config.objectsFolder !== undefined) {
+      folder = await openBlobFolder({ folder: config.objectsFolder, db, clock, random, maxBytes: config.maxBytes });
     }
     const requireFolder = (): BlobFolder => {
       if (!folder) {
-        throw new Error('OBJECTS_DIR is not set, but BACKENDS has a backend of type local: say in which folder objects are to be kept.');
+        throw new Error('OBJECTS_FOLDER is not set, but BACKENDS has a backend of type local: say in which folder objects are to be kept.');
       }
       return folder;
     };
