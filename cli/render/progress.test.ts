@@ -54,7 +54,7 @@ describe('progress', () => {
     expect(renderProgress(summarize(tasks), { ...view, rows: 7, columns: 40 })).toEqual([
       '  lint          ✘ failed       12s',
       '  e2e           ! exception    59s  de…',
-      '  types of all  ▶ running      1m 05s…',
+      '  types of all  ▶ running      1m 05s …',
       '  … and 2 more',
       '',
       '  1 completed, 1 failed, 1 exception, 1 running, 1 unscheduled',
