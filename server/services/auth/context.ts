@@ -2,6 +2,7 @@
 import type { AuditAction, AuditedEntity } from '../../platform/audit.ts';
 import { writeAudit } from '../../platform/audit.ts';
 import type { authApi } from '@tscluster/api/auth/api.ts';
+import { normalizeScopes } from '@tscluster/api/scopes.ts';
 import type { Tx } from '../../db/sql.ts';
 import type { Handlers, Platform } from '../../platform/service.ts';
 import type { Authenticator } from '../../platform/caller.ts';
@@ -44,6 +45,16 @@ export const refuseDoubleStars = (scopes: readonly string[]): void => {
   }
 };
 
+/** Ids stand in indexes, whose entries are limited; far below, a person can still read them. */
+const MAX_ID_LENGTH = 2_000;
+
+/** Refuses ids of clients and roles that could not be stored. */
+export const refuseLongId = (name: 'clientId' | 'roleId', id: string): void => {
+  if (id.length > MAX_ID_LENGTH) {
+    inputError(`${name} has {{length}} characters; at most ${MAX_ID_LENGTH} are allowed`, { length: id.length });
+  }
+};
+
 /** Expands scopes; too many of them are the caller's mistake. */
 export const expandFor = (roles: CompiledRoles, scopes: readonly string[]): string[] => {
   try {
@@ -51,6 +62,21 @@ export const expandFor = (roles: CompiledRoles, scopes: readonly string[]): stri
   } catch (error) {
     if (error instanceof ExpansionError) {
       inputError('{{problem}}', { problem: error.message });
+    }
+    throw error;
+  }
+};
+
+/**
+ * Expands scopes to show them. When roles have come to multiply beyond all bounds, the scopes themselves are shown: one such client or role must not
+ * make whole lists unreadable, nor itself impossible to disable.
+ */
+export const expandToShow = (roles: CompiledRoles, scopes: readonly string[]): string[] => {
+  try {
+    return [...roles.expand(scopes)];
+  } catch (error) {
+    if (error instanceof ExpansionError) {
+      return normalizeScopes(scopes);
     }
     throw error;
   }

@@ -14,7 +14,7 @@ import { clientHandlers } from './handlers/clients.ts';
 import { credentialHandlers } from './handlers/credentials.ts';
 import { roleHandlers } from './handlers/roles.ts';
 import { scopeHandlers } from './handlers/scopes.ts';
-import { followChanges, purgeAuditHistory, purgeChanges, purgeExpiredClients } from './loops.ts';
+import { followChanges, purgeAuditHistory, purgeChanges, purgeExpiredClients, reencryptTokens } from './loops.ts';
 import { checkStaticClients, synchronizeStaticClients, withOwnClients } from './static-clients.ts';
 import type { StaticClient } from './static-clients.ts';
 
@@ -111,7 +111,7 @@ export const auth = defineService({
     const handlers = { ...clientHandlers, ...roleHandlers, ...scopeHandlers, ...auditHandlers, ...credentialHandlers };
     return {
       apis: [serve(authApi, handlers, ctx)],
-      loops: [follow, run(purgeExpiredClients, ctx), run(purgeAuditHistory, ctx), run(purgeChanges, ctx)],
+      loops: [follow, run(purgeExpiredClients, ctx), run(purgeAuditHistory, ctx), run(purgeChanges, ctx), run(reencryptTokens, ctx)],
       authenticator,
       close: async () => {
         stopListening();

@@ -41,6 +41,7 @@ test('the history of a thing is paged, the oldest first', async () => {
 
 test('what never existed has none; what has no history is refused', async () => {
   expect(await server.root.getEntityHistory({ entityType: 'worker-pool', entityId: 'a/b' })).toEqual({ auditHistory: [] });
+  expect(await server.root.getEntityHistory({ entityType: 'role', entityId: 'nul\0' })).toEqual({ auditHistory: [] });
   expect((await refusal(server.root.getEntityHistory({ entityType: 'task', entityId: 'x' }))).code).toBe('InvalidRequestArguments');
   expect((await refusal(server.stranger.getEntityHistory({ entityType: 'task', entityId: 'x' }))).code).toBe('InsufficientScopes');
 });

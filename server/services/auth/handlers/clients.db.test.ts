@@ -132,6 +132,20 @@ describe('createClient', () => {
     });
   });
 
+  test('refuses an id that no index could hold', async () => {
+    const clientId = 'c'.repeat(2001);
+    const message = 'clientId has 2001 characters; at most 2000 are allowed';
+    expect(await refusal(server.root.createClient({ clientId }, given))).toEqual({ status: 400, code: 'InputError', message });
+    expect((await refusal(server.root.deleteClient({ clientId }))).message).toBe(message);
+    // the longest fits, as noise too, which does not compress
+    const noise = Array.from({ length: 2000 }, (_, i) => 'abcdefghijklmnopqrstuvwxyz0123456789'[(i * i * 7 + i * 13 + (i >> 3)) % 36]).join(
+      '',
+    );
+    expect((await server.root.createClient({ clientId: noise }, given)).clientId).toBe(noise);
+    expect(await history(noise)).toEqual(['created by static/taskcluster/root']);
+    await server.root.deleteClient({ clientId: noise });
+  });
+
   test('two at once make one client', async () => {
     const [one, two] = await Promise.all([
       server.root.createClient({ clientId: 'create/twice' }, given),

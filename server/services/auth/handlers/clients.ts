@@ -13,7 +13,7 @@ import { parseDateTime } from '../../../platform/validate.ts';
 import { recordChanges } from '../changes.db.ts';
 import { deleteClient, getClient, getClientForUpdate, insertClient, listClients, updateClient } from '../clients.db.ts';
 import type { ClientChange, ClientRow } from '../clients.db.ts';
-import { audit, expandFor, refuseDoubleStars } from '../context.ts';
+import { audit, expandFor, expandToShow, refuseDoubleStars, refuseLongId } from '../context.ts';
 import type { AuthContext, AuthHandlers } from '../context.ts';
 import { tokenContext } from '../directory.ts';
 
@@ -33,11 +33,13 @@ const clientInfo = (ctx: AuthContext, row: ClientRow): ClientInfo => ({
   lastRotated: row.lastRotated.toISOString(),
   deleteOnExpiration: row.deleteOnExpiration,
   scopes: sortScopes(row.scopes),
-  expandedScopes: expandFor(ctx.directory.roles, row.scopes),
+  expandedScopes: expandToShow(ctx.directory.roles, row.scopes),
   disabled: row.disabled,
 });
 
+/** Refuses ids that cannot be changed here. */
 const refuseStatic = (clientId: string): void => {
+  refuseLongId('clientId', clientId);
   if (clientId.startsWith('static/')) {
     inputError(
       'clientId "{{clientId}}" starts with "static/" which is reserved for statically configured clients. Contact your administrator to change static clients.',
@@ -130,6 +132,7 @@ export const clientHandlers: Pick<
       if (!row || !(isNew || isRepeat(row, asked))) {
         return conflict('Client already exists');
       }
+      expandFor(ctx.directory.roles, row.scopes);
       const token = isNew ? accessToken : ctx.keyring.decrypt(row.accessToken, tokenContext(clientId));
       const answer = { ...clientInfo(ctx, row), accessToken: token };
       await announce(tx, ctx, clientId, 'created', by);
@@ -155,6 +158,7 @@ export const clientHandlers: Pick<
         ...(body.scopes && { scopes: body.scopes }),
       };
       const row = (await updateClient(tx, clientId, changed, ctx.clock.now())) ?? clientNotFound();
+      expandFor(ctx.directory.roles, row.scopes);
       const answer = clientInfo(ctx, row);
       await announce(tx, ctx, clientId, 'updated', by);
       await invalidate(tx, ctx, clientId);

@@ -111,11 +111,33 @@ describe('createRole', () => {
   test('refuses a role whose expansion would have no end', async () => {
     for (let i = 20; i > 0; i -= 1) {
       const next = `assume:many${i + 1}:<..>`;
-      await server.root
-        .createRole({ roleId: `many${i}:*` }, { scopes: [`${next}a`, `${next}b`], description: '' })
-        .catch((error: unknown) => error);
+      await server.root.createRole({ roleId: `many${i}:*` }, { scopes: [`${next}a`, `${next}b`], description: '' });
     }
-    expect((await refusal(server.root.expandScopes({ scopes: ['assume:many1:'] }))).message).toMatch(/^these scopes expand to more than/);
+    const endless = /^these scopes expand to more than 100000 scopes/;
+    expect((await refusal(server.root.expandScopes({ scopes: ['assume:many1:'] }))).message).toMatch(endless);
+    const scopes = ['assume:many1:x'];
+    expect((await refusal(server.root.createRole({ roleId: 'endless' }, { scopes, description: '' }))).message).toMatch(endless);
+    const client = { expires: '2100-01-01T00:00:00Z', description: '', scopes };
+    expect((await refusal(server.root.createClient({ clientId: 'endless' }, client))).message).toMatch(endless);
+    // what has become endless later can still be seen and taken away
+    await server.root.deleteRole({ roleId: 'many2:*' });
+    await server.root.createRole({ roleId: 'endless' }, { scopes, description: '' });
+    await server.root.createClient({ clientId: 'endless' }, client);
+    await server.root.createRole({ roleId: 'many2:*' }, { scopes: ['assume:many3:<..>a', 'assume:many3:<..>b'], description: '' });
+    expect((await server.root.role({ roleId: 'endless' })).expandedScopes).toEqual(['assume:endless']);
+    expect((await server.root.listRoles()).map(role => role.roleId)).toContain('endless');
+    expect((await server.root.disableClient({ clientId: 'endless' })).expandedScopes).toEqual(scopes);
+  });
+
+  test('refuses an id that no index could hold', async () => {
+    const roleId = 'r'.repeat(2001);
+    expect(await refusal(server.root.createRole({ roleId }, { scopes: [], description: '' }))).toEqual({
+      status: 400,
+      code: 'InputError',
+      message: 'roleId has 2001 characters; at most 2000 are allowed',
+    });
+    expect((await refusal(server.root.deleteRole({ roleId }))).code).toBe('InputError');
+    expect((await refusal(server.root.role({ roleId }))).code).toBe('ResourceNotFound');
   });
 });
 

@@ -11,7 +11,7 @@ import { publish } from '../../../platform/events.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
 import type { PageQuery } from '../../../platform/page.ts';
 import { lockVersion, recordChanges } from '../changes.db.ts';
-import { audit, expandFor, refuseDoubleStars } from '../context.ts';
+import { audit, expandFor, expandToShow, refuseDoubleStars, refuseLongId } from '../context.ts';
 import type { AuthContext, AuthHandlers } from '../context.ts';
 import { RoleError, scopesAddedToRole } from '../expansion.ts';
 import type { CompiledRoles } from '../expansion.ts';
@@ -24,7 +24,7 @@ const roleInfo = (roles: CompiledRoles, row: RoleRow): RoleInfo => ({
   description: row.description,
   created: row.created.toISOString(),
   lastModified: row.lastModified.toISOString(),
-  expandedScopes: expandFor(roles, [`assume:${row.roleId}`]),
+  expandedScopes: expandToShow(roles, [`assume:${row.roleId}`]),
 });
 
 const EVENTS = { created: 'roleCreated', updated: 'roleUpdated', deleted: 'roleDeleted' } as const;
@@ -35,11 +35,12 @@ const announce = async (tx: Tx, ctx: AuthContext, roleId: string, action: keyof 
   await audit(tx, ctx, { entityType: 'role', entityId: roleId, action, clientId: by });
 };
 
-/** Compiles the roles with this one changed; refuses cycles and malformed parameters. */
+/** Compiles the roles with this one changed; refuses cycles, malformed parameters and a role without end. */
 const checkedRoles = (ctx: AuthContext, row: RoleRow): CompiledRoles => {
   const compiled = ctx.directory.rolesWith(row.roleId, row);
   try {
     compiled.validateRole(row.roleId);
+    expandFor(compiled, [`assume:${row.roleId}`]);
   } catch (error) {
     if (error instanceof RoleError) {
       inputError('{{problem}}', { problem: error.message });
@@ -105,6 +106,7 @@ export const roleHandlers: Pick<
   },
 
   async createRole({ ctx, params: { roleId }, body, authorize, caller }) {
+    refuseLongId('roleId', roleId);
     refuseDoubleStars(body.scopes);
     await authorize({ roleId, scopes: body.scopes });
     const by = (await caller()).clientId;
@@ -147,6 +149,7 @@ export const roleHandlers: Pick<
   },
 
   async deleteRole({ ctx, params: { roleId }, caller }) {
+    refuseLongId('roleId', roleId);
     const by = (await caller()).clientId;
     await ctx.db.tx(async tx => {
       await lockRoles(tx, ctx);
