@@ -24,6 +24,8 @@ export interface TaskContext {
   readonly log: TaskLog;
   /** Aborted when the task must stop: its claim is lost, or the worker stops. */
   readonly signal: AbortSignal;
+  /** Aborted when nothing may be published any more: the claim is lost, or the worker's last seconds are over. */
+  readonly lostSignal: AbortSignal;
   /** Calls with the task's newest credentials. */
   readonly queue: QueueCalls;
   credentials(): Credentials;

@@ -17,7 +17,8 @@ export class TaskError extends Error {
   }
 }
 
-export const malformedPayload = (message: string, options?: ErrorOptions): TaskError => new TaskError('malformed-payload', message, options);
+export const malformedPayload = (message: string, options?: ErrorOptions): TaskError =>
+  new TaskError('malformed-payload', message, options);
 export const taskFailed = (message: string, options?: ErrorOptions): TaskError => new TaskError('failed', message, options);
 export const resourceUnavailable = (message: string, options?: ErrorOptions): TaskError =>
   new TaskError('resource-unavailable', message, options);

@@ -107,7 +107,10 @@ export class TaskLog {
       await this.#changed(signal);
     }
     await using file = await open(this.path, 'r');
-    while (!signal?.aborted) {
+    for (;;) {
+      if (signal?.aborted) {
+        return;
+      }
       const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, position);
       position += bytesRead;
       if (bytesRead > 0) {

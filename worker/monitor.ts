@@ -18,7 +18,11 @@ export const jsonMonitor = (clock: Clock, writeLine: (line: string) => void): Mo
     info: (fields, message) => write('info', fields, message),
     warn: (fields, message) => write('warn', fields, message),
     error: (fields, message, error) =>
-      write('error', error === undefined ? fields : { ...fields, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, message),
+      write(
+        'error',
+        error === undefined ? fields : { ...fields, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined },
+        message,
+      ),
   };
 };
 

@@ -81,7 +81,7 @@ export class BoxSupply {
   }
 
   async #findForm(): Promise<void> {
-    const { setpriv, ...withoutSetpriv } = this.#form.tools;
+    const { setpriv: _, ...withoutSetpriv } = this.#form.tools;
     const forms: Form[] = [
       ...(this.#form.isolated ? [{ ...this.#form }, { ...this.#form, tools: withoutSetpriv }] : []),
       { ...this.#form, isolated: false },

@@ -65,7 +65,10 @@ export const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)
 export const quoteCommand = (command: readonly string[]): string =>
   command.map(word => (/^[\w@%+=:,./-]+$/.test(word) ? word : quote(word))).join(' ');
 
-const minimalEnvironment = (marker: string): Record<string, string> => ({ PATH: '/usr/sbin:/usr/bin:/sbin:/bin', [MARKER_VARIABLE]: marker });
+const minimalEnvironment = (marker: string): Record<string, string> => ({
+  PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+  [MARKER_VARIABLE]: marker,
+});
 
 const setupScript = ({ isolated, tools, tasksDir, hidden, pipePath }: BoxOptions): string => {
   const fail = (what: string): string => `|| { echo "failed ${what}" >&3; exit 1; }`;
@@ -122,7 +125,12 @@ export class Box {
     const wall = isolated ? [tools.unshare ?? 'unshare', '-r', '-m', '-p', '-f', '--kill-child', '--mount-proc', ...shell] : shell;
     const [program = tools.sh, ...args] = tools.setpriv ? [tools.setpriv, '--pdeathsig', 'KILL', ...wall] : wall;
     // in its own session: a terminal's Ctrl-C is for the worker to handle
-    this.#child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe', 'pipe'], detached: true, env: minimalEnvironment(marker), cwd: '/' });
+    this.#child = spawn(program, args, {
+      stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
+      detached: true,
+      env: minimalEnvironment(marker),
+      cwd: '/',
+    });
     const [input, , errors, status] = this.#child.stdio as unknown as [Writable, null, Readable, Readable];
     this.#input = input;
     input.on('error', () => {});
@@ -315,8 +323,8 @@ export class Box {
 
 /** What the shell's `times` says of its children: `0m0.01s 1m2.50s`. */
 const parseTimes = (line: string): { userMs: number; kernelMs: number } => {
-  const [userMs = 0, kernelMs = 0] = [...line.matchAll(/(\d+)m(\d+(?:\.\d+)?)s/g)].map(
-    ([, minutes, seconds]) => Math.round((Number(minutes) * 60 + Number(seconds)) * 1000),
+  const [userMs = 0, kernelMs = 0] = [...line.matchAll(/(\d+)m(\d+(?:\.\d+)?)s/g)].map(([, minutes, seconds]) =>
+    Math.round((Number(minutes) * 60 + Number(seconds)) * 1000),
   );
   return { userMs, kernelMs };
 };

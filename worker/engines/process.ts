@@ -47,7 +47,9 @@ export const processEngine: EngineDefinition = {
 
 const checkPayload = ({ osGroups = [], command }: TaskPayload): void => {
   if (osGroups.length > 0) {
-    throw malformedPayload(`payload.osGroups is not supported by this worker, whose tasks have no user of their own: ${osGroups.join(', ')}.`);
+    throw malformedPayload(
+      `payload.osGroups is not supported by this worker, whose tasks have no user of their own: ${osGroups.join(', ')}.`,
+    );
   }
   if (command.flat().some(word => word.includes('\0'))) {
     throw malformedPayload('payload.command holds a NUL character, which no process can be given.');

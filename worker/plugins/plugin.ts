@@ -2,8 +2,8 @@
  * A plugin adds one ability to every engine. Plugins are opened once per worker; each task then gets its own task plugins.
  *
  * The stages of a task's life. In the order of `all.ts`: `prepare` (all plugins at once), `build` (one after another), the engine starts, `started`.
- * When the commands have ended, in reverse order: `stopped`, then `finished` once the resolution is known, then the report to the queue, then `dispose`.
- * Hooks of one task never overlap, but for `prepare`.
+ * When the commands have ended: `judge`; then, in reverse order, `stopped`; then, once the resolution is known, `finished` (all at once); then the
+ * report to the queue; then `dispose`. Hooks of one task never overlap, but for `prepare` and `finished`.
  *
  * A hook that throws decides the task's resolution if nothing did before; what comes after `build` in the way up is then skipped, and the way down is
  * walked all the same, with no result if the sandbox never ran. After the claim was lost (cancelled, deadline, taken away) only `dispose` is called:
@@ -36,6 +36,8 @@ export interface TaskPlugin {
   prepare?(): Promise<void>;
   build?(builder: SandboxBuilder): Promise<void>;
   started?(sandbox: Sandbox): Promise<void> | void;
+  /** Throws when the way in which the commands ended means something else than the engine's verdict. */
+  judge?(result: SandboxResult): void;
   stopped?(result: SandboxResult | undefined): Promise<void>;
   finished?(resolution: Resolution): Promise<void>;
   dispose?(): Promise<void>;

@@ -1,0 +1,53 @@
+/** A worker and a stand-in for its installation, in folders of their own, for one test. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readConfig, type WorkerConfig } from '../config.ts';
+import { removeTree } from '../engines/task-folder.ts';
+import { silentMonitor, type Monitor } from '../monitor.ts';
+import { startWorker, type Worker, type WorkerOptions } from '../worker.ts';
+import { FakeQueue } from './fake-queue.ts';
+
+export interface WorkerUnderTest {
+  readonly queue: FakeQueue;
+  readonly worker: Worker;
+  readonly config: WorkerConfig;
+  readonly folder: string;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export const aConfig = (folder: string, rootUrl: string, config: Record<string, unknown> = {}): WorkerConfig =>
+  readConfig(
+    {
+      rootUrl,
+      clientId: 'test/worker',
+      accessToken: 'worker-token-that-is-long-enough',
+      dataDir: join(folder, 'worker'),
+      capacity: 2,
+      requiredDiskSpaceMegabytes: 1,
+      ...config,
+    },
+    {},
+  );
+
+export const withWorker = async (
+  config: Record<string, unknown> = {},
+  options: Partial<Omit<WorkerOptions, 'config'>> & { monitor?: Monitor } = {},
+): Promise<WorkerUnderTest> => {
+  const folder = await mkdtemp(join(tmpdir(), 'tscluster-worker-'));
+  const queue = await FakeQueue.start();
+  const complete = aConfig(folder, queue.rootUrl, config);
+  const worker = await startWorker({ config: complete, monitor: silentMonitor, ...options });
+  return {
+    queue,
+    worker,
+    config: complete,
+    folder,
+    [Symbol.asyncDispose]: async () => {
+      await worker.stop({ finishTasks: false });
+      await queue.close();
+      await removeTree(folder);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+};
