@@ -193,6 +193,11 @@ const push = async (context: Context, folder: string, options: PushOptions): Pro
     read: () => readGroups(installation.queue, groupIds),
     follow: options.follow ?? false,
     json: options.json ?? false,
+  }).catch(async (error: unknown) => {
+    if (context.signal.aborted) {
+      await note(context, `The tasks go on. To watch them again: taskcluster group status --watch ${groupIds[0]}`);
+    }
+    throw error;
   });
   if (options.json) {
     await printJson(context, { ...created, isGreen: summary.isGreen, counts: summary.counts, tasks: summary.tasks });

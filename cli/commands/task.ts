@@ -138,7 +138,9 @@ const download = async (
 };
 
 const logCommand = (context: Context): Command =>
-  onTask('log', 'print the log of a task')
+  new Command('log')
+    .description('print the log of a task')
+    .argument('<taskId>', 'the task, or a link to it', parseId)
     .option('-r, --run <number>', 'of this run; default: the latest', parseCount)
     .option('-f, --follow', 'wait for it to start, and until it is resolved; the exit status tells how it ended')
     .action(async (taskId: string, options: { run?: number; follow?: boolean }) => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { TaskRun, TaskState } from '@tscluster/api/queue/tasks.ts';
 import { summarize, type GroupTask } from '../watch/group.ts';
 import { renderChanges, renderProgress } from './progress.ts';
-import { fit, plain, renderTable, widthOf } from './table.ts';
+import { fit, logLine, plain, renderTable, widthOf } from './table.ts';
 
 const START = Date.parse('2030-01-15T12:00:00.000Z');
 const at = (seconds: number): string => new Date(START + seconds * 1000).toISOString();
@@ -81,6 +81,13 @@ describe('text', () => {
 
   test('of others moves no cursor', () => {
     expect(plain('a\x1b[2J\tb\r\nc\x07')).toBe('a b c');
+  });
+
+  test('of a log keeps its blanks and its colours, and moves no cursor', () => {
+    expect(logLine('  10%\r\x1b[2K\t 20%\x1b[1A\r', false)).toBe('\t 20%');
+    expect(logLine('a \x1b[31mred\x1b]0;title\x07', true)).toBe('a \x1b[31mred\x1b[0m');
+    expect(logLine('a \x1b[31mred\x1b[39m', false)).toBe('a red');
+    expect(logLine('a  b', true)).toBe('a  b');
   });
 
   test('stands in columns', () => {

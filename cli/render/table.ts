@@ -37,6 +37,20 @@ export const plain = (text: string): string =>
     .replace(/\s+/g, ' ')
     .replace(/\p{Cc}/gu, '');
 
+const COLOR = /\x1b\[[0-9;]*m/;
+
+/**
+ * A line of a log as a terminal may show it: colours stay where they can be shown, anything that moves the cursor does not. Of a line that
+ * was written over again and again, as progress bars do, the last state.
+ */
+export const logLine = (text: string, showsColor: boolean): string => {
+  const last = text.replace(/\r+$/, '').split('\r').at(-1) ?? '';
+  const parts = showsColor ? last.split(new RegExp(`(${COLOR.source})`)) : [last];
+  const safe = parts.map(part => (showsColor && COLOR.test(part) ? part : stripVTControlCharacters(part).replace(/[^\P{Cc}\t]/gu, '')));
+  // a colour that the line leaves on must not run into the next
+  return safe.join('') + (safe.length > 1 ? '\x1b[0m' : '');
+};
+
 /** Lines of a table; trailing blanks are dropped. */
 export const renderTable = (rows: readonly (readonly string[])[]): string[] => {
   const widths: number[] = [];

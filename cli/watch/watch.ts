@@ -6,7 +6,7 @@ import { EXIT_FAILED } from '../problem.ts';
 import type { Context, Installation, QueueClient } from '../context.ts';
 import { countsLine, renderChanges, renderProgress } from '../render/progress.ts';
 import { screenOn } from '../render/screen.ts';
-import { plain } from '../render/table.ts';
+import { logLine, plain } from '../render/table.ts';
 import { reasonOf, summarize, toGroupTask, type GroupSummary, type GroupTask } from './group.ts';
 import { readLogTail, streamLog } from './log.ts';
 
@@ -14,6 +14,8 @@ const MIN_PAUSE_MS = 300;
 const MAX_PAUSE_MS = 10_000;
 /** The pause is this many times what the last round took, so that watching never is the load. */
 const PAUSE_FACTOR = 5;
+/** A task that waits for so long may be waiting for nobody. */
+const LONG_WAIT_MS = 10_000;
 const TAIL_LINES = 20;
 const MAX_TAILS = 5;
 
@@ -60,6 +62,7 @@ export const watchTasks = async (context: Context, options: WatchOptions): Promi
       shown = current;
     }
   };
+  const explainWaits = waitExplainer(context, options.installation.queue);
   for (;;) {
     const startedMs = clock.monotonicMs();
     const current = summarize(await options.read());
@@ -75,8 +78,36 @@ export const watchTasks = async (context: Context, options: WatchOptions): Promi
       return report(context, options, current);
     }
     previous = current;
+    above.push(...(await explainWaits(current)));
     await clock.sleep(current.isOver ? MIN_PAUSE_MS : Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, tookMs * PAUSE_FACTOR)), signal);
   }
+};
+
+/** Says, once per task queue, that tasks wait in it although it has no workers: the commonest reason why nothing happens. */
+const waitExplainer = (context: Context, queue: QueueClient) => {
+  const asked = new Set<string>();
+  return async (summary: GroupSummary): Promise<string[]> => {
+    const lines: string[] = [];
+    for (const task of summary.tasks) {
+      const { scheduled } = task.runs.at(-1) ?? {};
+      const isLong = scheduled !== undefined && context.clock.nowMs() - Date.parse(scheduled) > LONG_WAIT_MS;
+      if (task.state !== 'pending' || !isLong || asked.has(task.taskQueueId)) {
+        continue;
+      }
+      asked.add(task.taskQueueId);
+      const [provisionerId = '', workerType = ''] = task.taskQueueId.split('/');
+      // who may not list the workers learns nothing, and goes on watching
+      const page = await queue.listWorkers({ provisionerId, workerType }, { limit: '1' }).catch(() => undefined);
+      if (page?.workers.length === 0) {
+        lines.push(
+          context.err.style.yellow(
+            `No worker has been seen in the task queue ${task.taskQueueId}: "${plain(task.name)}" waits until one comes.`,
+          ),
+        );
+      }
+    }
+    return lines;
+  };
 };
 
 const report = async (context: Context, options: WatchOptions, summary: GroupSummary): Promise<GroupSummary> => {
@@ -98,7 +129,7 @@ const report = async (context: Context, options: WatchOptions, summary: GroupSum
         ? await readLogTail(context, options.installation, task.taskId, TAIL_LINES).catch(() => undefined)
         : undefined;
     if (tail) {
-      await err.write(`${tail.map(line => `    ${plain(line)}`).join('\n')}\n`);
+      await err.write(`${tail.map(line => `    ${logLine(line, err.isTerminal)}`).join('\n')}\n`);
     }
   }
   const verdict = summary.isGreen ? err.style.green('Green') : err.style.red('Not green');
@@ -116,7 +147,7 @@ const followLogs = (context: Context, installation: Installation, emit: (lines: 
     const flush = (text: string): void => {
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
-      emit(lines.map(line => prefix + plain(line)));
+      emit(lines.map(line => prefix + logLine(line, context.err.isTerminal)));
     };
     const write = async (bytes: Uint8Array): Promise<void> => flush(decoder.decode(bytes, { stream: true }));
     try {
