@@ -12,16 +12,15 @@ import { absolute, collectReferences, collectSchemas } from '@tscluster/api/refe
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Authenticator, hawkRequest } from './caller.ts';
 import type { Clock } from './clock.ts';
-import { errorBody } from './errors.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { type Version, withOperationalMethods } from './operational.ts';
-import { type Answer, makePipeline } from './pipeline.ts';
+import { type Answer, JSON_TYPE, MAX_BODY_BYTES, makePipeline } from './pipeline.ts';
+import { TOO_LARGE, readText } from './read-body.ts';
 import { makeRouter } from './router.ts';
 import type { RawRoute, ServedApi } from './service.ts';
 import { makeValidator } from './validate.ts';
 
-export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const JSON_REPLY = 'application/json; charset=utf-8';
 const DRAIN_MS = 10_000;
 const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
@@ -85,14 +84,25 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 100_000, ignoreTrailingSlash: false, caseSensitive: true },
-    frameworkErrors: (_error, _request, reply) => {
+    frameworkErrors: (_error, request, reply) => {
       const answer = reply as FastifyReply; // its own type knows no schema
-      void answer.code(400).header('content-type', 'text/plain').send('Bad Request');
+      const headers = (request.raw.url ?? '').startsWith('/api/') ? API_HEADERS : SECURITY_HEADERS;
+      void answer.code(400).headers(headers).headers(traceHeaders(request.raw)).header('content-type', 'text/plain').send('Bad Request');
     },
   });
-  void app.register(compress, { global: true, threshold: 1024, encodings: ['gzip', 'br', 'deflate'] });
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.headers(traceHeaders(request.raw));
+    done();
+  });
+  void app.register(compress, {
+    global: true,
+    globalDecompression: false, // what is uploaded is stored as it comes
+    threshold: 1024,
+    encodings: ['gzip', 'br', 'deflate'],
+    zlibOptions: { level: 1 }, // answers are for now, not for keeping
+  });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser('application/json', async (_request: FastifyRequest, payload: Readable) => readText(payload, MAX_BODY_BYTES));
   app.addContentTypeParser('*', (_request, payload, done) => {
     payload.resume(); // no method takes another type; what is sent is ignored
     done(null, undefined);
@@ -100,7 +110,21 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
 
   const validator = makeValidator(collectSchemas(apis, exchanges, payloadSchemas).values());
 
-  for (const bare of options.apis) {
+  const answerError = (error: Error & { statusCode?: number }, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const status = error.statusCode ?? 500;
+    if (request.url.startsWith('/api/')) {
+      reply.headers(API_HEADERS);
+    }
+    if (status >= 500) {
+      log.error({ err: error, url: request.url.split('?')[0] }, 'request failed');
+    }
+    return reply
+      .code(status)
+      .header('content-type', JSON_REPLY)
+      .send(JSON.stringify({ error: status >= 500 ? 'Internal Server Error' : error.message }));
+  };
+
+  const serveApi = (scope: FastifyInstance, bare: ServedApi): void => {
     const served = withOperationalMethods(bare, options.version, clock);
     const { service, version } = served.api;
     const prefix = `/api/${service}/${version}`;
@@ -117,14 +141,11 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     });
 
     const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-      const url = request.raw.url ?? '/';
+      const url = originForm(request.raw.url ?? '/');
       const at = url.indexOf('?');
       const path = url.slice(prefix.length, at === -1 ? undefined : at);
       const search = at === -1 ? '' : url.slice(at + 1);
-      const traceId = singleHeader(request.headers['x-taskcluster-trace-id']) ?? crypto.randomUUID();
       reply.headers(API_HEADERS);
-      reply.header('x-for-trace-id', traceId);
-      reply.header('x-for-request-id', crypto.randomUUID());
       const verb = request.method;
       let match;
       try {
@@ -140,15 +161,20 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
         return reply.code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
       }
       const startedMs = clock.monotonicMs();
+      // fastify reads no bodies of GET and HEAD
+      const mayHaveMore =
+        (verb === 'GET' || verb === 'HEAD') && hasBody(request.raw) && JSON_TYPE.test(request.headers['content-type'] ?? '');
+      const body: unknown = mayHaveMore ? await readText(request.raw, MAX_BODY_BYTES) : request.body;
       const answer = await pipeline({
         route: match.route,
         params: match.params,
         search,
         headers: request.headers,
-        bodyText: typeof request.body === 'string' ? request.body : undefined,
+        bodyText: typeof body === 'string' ? body : undefined,
+        isBodyTooLarge: body === TOO_LARGE,
         hawk: hawkRequest(request.raw, request.ip),
         sourceIp: request.ip,
-        traceId,
+        traceId: String(reply.getHeader('x-for-trace-id')),
         signal: () => connections.signal(request.raw),
       });
       const labels = { service, name: match.route.name };
@@ -156,8 +182,24 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       durations.observe(labels, (clock.monotonicMs() - startedMs) / 1000);
       return send(reply, answer);
     };
-    app.route({ method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'], url: `${prefix}/*`, handler: handle });
-  }
+    scope.route({
+      method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
+      url: `${prefix}/*`,
+      decompress: {},
+      handler: handle,
+      // a content type that cannot be understood is none, and what the method makes of that is the pipeline's to say
+      errorHandler: (error, request, reply) => {
+        void (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE' ? handle(request, reply) : answerError(error, request, reply));
+      },
+    });
+  };
+
+  // in a scope of their own: the hooks that compress reach only routes that are declared after the plugin was loaded
+  void app.register((scope, _options, done) => {
+    options.apis.forEach(api => serveApi(scope, api));
+    serveDocuments(scope, options);
+    done();
+  });
 
   for (const route of options.routes) {
     void app.register((scope, _options, done) => {
@@ -182,31 +224,9 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     });
   }
 
-  serveDocuments(app, options);
   serveOperational(app, options.version);
 
-  app.setErrorHandler((error: Error & { statusCode?: number; code?: string }, request, reply) => {
-    const status = error.statusCode ?? 500;
-    const isApi = request.url.startsWith('/api/');
-    if (isApi) {
-      reply.headers(API_HEADERS);
-    }
-    if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-      const text = `The body is larger than ${MAX_BODY_BYTES} bytes (10 MiB). Send less, or put large data into an artifact.`;
-      const context = { method: methodName(options.apis, request.raw), params: {}, payload: undefined, time: clock.now() };
-      return reply
-        .code(413)
-        .header('content-type', JSON_REPLY)
-        .send(JSON.stringify(errorBody('InputTooLarge', 413, text, context)));
-    }
-    if (status >= 500) {
-      log.error({ err: error, url: request.url.split('?')[0] }, 'request failed');
-    }
-    return reply
-      .code(status)
-      .header('content-type', JSON_REPLY)
-      .send(JSON.stringify({ error: status >= 500 ? 'Internal Server Error' : error.message }));
-  });
+  app.setErrorHandler(answerError);
   app.setNotFoundHandler(async (request, reply) => {
     const path = (request.raw.url ?? '/').split('?')[0] ?? '/';
     if (path.startsWith('/api/')) {
@@ -231,6 +251,18 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   };
 };
 
+/** A target that names the whole URL (a request by way of a proxy) without scheme and host. */
+const originForm = (target: string): string => (target.startsWith('/') ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, ''));
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+
+/** On every answer; the trace id is the caller's if it gave one. */
+const traceHeaders = ({ headers }: IncomingMessage): Record<string, string> => ({
+  'x-for-trace-id': singleHeader(headers['x-taskcluster-trace-id']) || crypto.randomUUID(),
+  'x-for-request-id': crypto.randomUUID(),
+});
+
 const singleHeader = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value);
 
 const send = (reply: FastifyReply, answer: Answer, json = true): FastifyReply => {
@@ -245,22 +277,6 @@ const send = (reply: FastifyReply, answer: Answer, json = true): FastifyReply =>
   }
   const isPlain = typeof body === 'object' && !Buffer.isBuffer(body) && typeof (body as Readable).pipe !== 'function';
   return reply.send(isPlain ? JSON.stringify(body) : body);
-};
-
-const methodName = (apis: readonly ServedApi[], request: IncomingMessage): string => {
-  const path = (request.url ?? '/').split('?')[0] ?? '/';
-  for (const { api } of apis) {
-    const prefix = `/api/${api.service}/${api.version}`;
-    if (path.startsWith(`${prefix}/`)) {
-      try {
-        const match = makeRouter(api).match(request.method ?? 'GET', path.slice(prefix.length));
-        return match && 'route' in match ? match.route.name : 'unknown';
-      } catch {
-        return 'unknown';
-      }
-    }
-  }
-  return 'unknown';
 };
 
 /** References and schemas: made once, served from memory. */
@@ -291,7 +307,9 @@ const serveOperational = (app: FastifyInstance, version: Version): void => {
   for (const [url, body] of Object.entries(bodies)) {
     app.all(url, (_request, reply) => reply.headers(SECURITY_HEADERS).header('content-type', JSON_REPLY).send(JSON.stringify(body)));
   }
-  app.all('/robots.txt', (_request, reply) => reply.header('content-type', 'text/plain').send('User-Agent: *\nDisallow: /\n'));
+  app.all('/robots.txt', (_request, reply) =>
+    reply.headers(SECURITY_HEADERS).header('content-type', 'text/plain; charset=utf-8').send('User-Agent: *\nDisallow: /\n'),
+  );
 };
 
 /** Tells when no request is being answered. */

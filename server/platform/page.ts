@@ -18,27 +18,47 @@ export interface Page<Key> {
 type KeyPart = 'string' | 'number';
 type KeyOf<Shape extends readonly KeyPart[]> = { [I in keyof Shape]: Shape[I] extends 'string' ? string : number };
 
+export interface PageOptions {
+  readonly max?: number;
+  /**
+   * What a token does that we did not make. `letters` (most lists): one of only letters and digits starts from the beginning, any other is a 400
+   * `InputError`. `refuse`: always that error. `restart`: never.
+   */
+  readonly foreignToken?: 'letters' | 'refuse' | 'restart';
+}
+
 /**
- * Reads `limit` and `continuationToken`. `shape` names the key's parts; a token of another shape is a 400 `InputError`.
- * A limit above the maximum is clamped, as the protocol has it.
+ * Reads `limit` and `continuationToken`. `shape` names the key's parts; a token of another shape is foreign. A limit above the maximum is clamped, as
+ * the protocol has it.
  */
-export const readPage = <const Shape extends readonly KeyPart[]>(query: PageQuery, shape: Shape, max = MAX_PAGE): Page<KeyOf<Shape>> => {
+export const readPage = <const Shape extends readonly KeyPart[]>(
+  query: PageQuery,
+  shape: Shape,
+  { max = MAX_PAGE, foreignToken = 'letters' }: PageOptions = {},
+): Page<KeyOf<Shape>> => {
   const limit = Math.min(query.limit === undefined ? max : Number(query.limit), max);
-  return { limit, after: query.continuationToken === undefined ? undefined : readToken(query.continuationToken, shape) };
+  const token = query.continuationToken;
+  const after = token === undefined ? undefined : readToken(token, shape);
+  if (token !== undefined && !after && foreignToken !== 'restart' && !(foreignToken === 'letters' && /^[a-zA-Z0-9]+$/.test(token))) {
+    const name = foreignToken === 'refuse' ? 'continuationToken' : 'continuation token';
+    inputError(`Invalid ${name}: pass the value of a previous answer unchanged, or leave it out to start from the beginning.`);
+  }
+  return { limit, after };
 };
 
-const readToken = <const Shape extends readonly KeyPart[]>(token: string, shape: Shape): KeyOf<Shape> => {
+const isPart = (value: unknown, type: KeyPart | undefined): boolean =>
+  type === 'string' ? typeof value === 'string' && !value.includes('\0') : Number.isSafeInteger(value);
+
+const readToken = <const Shape extends readonly KeyPart[]>(token: string, shape: Shape): KeyOf<Shape> | undefined => {
   try {
     const key: unknown = JSON.parse(Buffer.from(token, 'base64url').toString('utf8'));
-    if (Array.isArray(key) && key.length === shape.length && shape.every((type, i) => typeof key[i] === type)) {
+    if (Array.isArray(key) && key.length === shape.length && key.every((part, i) => isPart(part, shape[i]))) {
       return key as KeyOf<Shape>;
     }
   } catch {
-    // not one of ours: reported below
+    // not one of ours
   }
-  return inputError(
-    'Invalid continuation token: pass the value of a previous answer unchanged, or leave it out to start from the beginning.',
-  );
+  return undefined;
 };
 
 /** The token that continues after `key`. */

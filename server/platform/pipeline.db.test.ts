@@ -1,3 +1,5 @@
+import net from 'node:net';
+import zlib from 'node:zlib';
 import { authApi } from '@tscluster/api/auth/api.ts';
 import { defineApi } from '@tscluster/api/define.ts';
 import { object, schema, set, string, defaulted } from '@tscluster/api/schema.ts';
@@ -37,7 +39,7 @@ const testApi = defineApi({
     forgetful: { ...words, method: 'get', route: '/forgetful', scopes: 'test:<x>', output: Output },
     nothing: { ...words, method: 'delete', route: '/nothing' },
     wrong: { ...words, method: 'get', route: '/wrong', output: Output },
-    moved: { ...words, method: 'get', route: '/moved/<path>', splat: ['path'], output: 'blob' },
+    moved: { ...words, method: 'get', route: '/moved/<path>', splat: ['path'], query: { mark: /./s }, output: 'blob' },
     fails: { ...words, method: 'put', route: '/fails', input: Input, redact: () => ({ hidden: true }) },
   },
 });
@@ -196,6 +198,51 @@ describe('the request pipeline', () => {
     expect(reply.body.requestInfo).not.toHaveProperty('payload');
   });
 
+  it('answers a sender that is still sending', async () => {
+    const { app } = server.server;
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    const size = 11 * 1024 * 1024;
+    const reply = await new Promise<string>((resolve, reject) => {
+      const socket = net.connect((app.server.address() as net.AddressInfo).port, '127.0.0.1', () => {
+        socket.write(`POST http://x/api/test/v1/in-handler HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n`);
+        socket.write(`content-length: ${size}\r\n\r\n${' '.repeat(size)}`);
+      });
+      let text = '';
+      socket.setEncoding('utf8');
+      socket.on('data', (chunk: string) => (text += chunk));
+      socket.on('error', reject);
+      socket.on('end', () => resolve(text));
+    });
+    expect(reply).toMatch(/^HTTP\/1.1 413 [^]*"code":"InputTooLarge"/);
+  });
+
+  it('takes a content type that cannot be understood for none', async () => {
+    for (const type of ['foo', ';', 'application/jsonx']) {
+      expect(await codeOf(call('POST', '/in-handler', { body: GOOD, type }))).toEqual([400, 'MalformedPayload']);
+      expect((await call('DELETE', '/nothing', { body: 'anything', type })).status).toBe(204);
+    }
+  });
+
+  it('parses the JSON body even where none is taken', async () => {
+    for (const method of ['GET', 'DELETE']) {
+      const path = method === 'GET' ? '/open' : '/nothing';
+      expect(await codeOf(call(method, path, { body: '{"a"' }))).toEqual([400, 'MalformedPayload']);
+      expect((await call(method, path, { body: '{"a":1}' })).status).toBeLessThan(300);
+    }
+  });
+
+  it('does not take what every object has for a query key', async () => {
+    for (const key of ['constructor', '__proto__', 'toString']) {
+      expect(await codeOf(call('POST', `/automatic/x?${key}=1`, { body: GOOD, as: 'holder' }))).toEqual([400, 'InvalidRequestArguments']);
+    }
+  });
+
+  it('refuses NUL characters in parameters and query', async () => {
+    expect(await codeOf(call('GET', '/moved/a%00'))).toEqual([400, 'InvalidRequestArguments']);
+    expect(await codeOf(call('GET', '/moved/a?mark=%00'))).toEqual([400, 'InvalidRequestArguments']);
+    expect(await codeOf(call('GET', '/moved/a?mark=x'))).toEqual([303, undefined]);
+  });
+
   it('answers other paths and verbs as the protocol does', async () => {
     for (const [verb, path] of [
       ['GET', '/nowhere'],
@@ -205,6 +252,15 @@ describe('the request pipeline', () => {
       expect([reply.status, reply.body]).toEqual([404, { error: 'Not found' }]);
       expect(reply.headers.get('access-control-allow-origin')).toBe('*');
     }
+    for (const path of ['/api/test/v1/open', '/api/nowhere/v1/x', '/__heartbeat__', '/robots.txt', '/references/manifest.json', '/x']) {
+      const { headers } = await server.fetch(`http://taskcluster.test${path}`, {
+        method: 'PUT',
+        headers: { 'x-taskcluster-trace-id': 'abc' },
+      });
+      expect(headers.get('x-for-trace-id')).toBe('abc');
+      expect(headers.get('x-for-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+    }
     const options = await server.fetch('http://taskcluster.test/api/test/v1/open', { method: 'OPTIONS' });
     expect([options.status, options.headers.get('allow'), await options.text()]).toEqual([200, 'GET, HEAD', 'GET, HEAD']);
     const head = await server.fetch('http://taskcluster.test/api/test/v1/open', { method: 'HEAD' });
@@ -212,6 +268,25 @@ describe('the request pipeline', () => {
     expect((await server.fetch('http://taskcluster.test/api/test/v1/moved/%zz')).status).toBe(400);
     const moved = await call('GET', '/moved/a%2Fb//');
     expect([moved.status, moved.headers.get('location'), moved.body]).toEqual([303, 'http://x/a/b//', { path: 'a/b//' }]);
+  });
+
+  it('compresses what is large', async () => {
+    const reply = async (url: string, payload?: string) => {
+      const headers = { 'accept-encoding': 'gzip', 'content-type': 'application/json' };
+      const answer = await server.server.app.inject({
+        method: payload === undefined ? 'GET' : 'POST',
+        url,
+        headers,
+        ...(payload !== undefined && { payload }),
+      });
+      return { ...answer, vary: answer.headers['vary'], encoding: answer.headers['content-encoding'], bytes: answer.rawPayload };
+    };
+    const large = await reply('/api/test/v1/in-handler', JSON.stringify({ names: 'x'.repeat(2000) }));
+    expect([large.encoding, large.vary]).toEqual(['gzip', 'Accept-Encoding']);
+    expect(JSON.parse(zlib.gunzipSync(large.bytes).toString())).toMatchObject({ code: 'InputValidationError' });
+    expect((await reply('/references/references.json')).encoding).toBe('gzip');
+    const small = await reply('/api/test/v1/open');
+    expect([small.encoding, small.vary]).toEqual([undefined, 'Accept-Encoding']);
   });
 
   it('sends the common headers', async () => {

@@ -23,6 +23,8 @@ export interface ApiRequest {
   readonly headers: IncomingHttpHeaders;
   /** The body if its type is JSON, as text; undefined when there was none. */
   readonly bodyText: string | undefined;
+  /** Too much was sent: it was read and thrown away. */
+  readonly isBodyTooLarge: boolean;
   readonly hawk: HawkRequest;
   readonly sourceIp: string | undefined;
   readonly traceId: string;
@@ -47,16 +49,23 @@ interface PreparedMethod {
   readonly automatic: boolean;
 }
 
-const JSON_TYPE = /^application\/json\s*(?:;|$)/i;
+export const JSON_TYPE = /^application\/json\s*(?:;|$)/i;
+export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 
 const parseBody = (request: ApiRequest): unknown => {
+  if (request.isBodyTooLarge) {
+    throw new ApiError(
+      'InputTooLarge',
+      `The body is larger than ${MAX_BODY_BYTES} bytes (10 MiB). Send less, or put large data into an artifact.`,
+    );
+  }
   const text = request.bodyText;
   if (text === undefined || text.trim() === '') {
     return {};
   }
   let body: unknown;
   try {
-    body = JSON.parse(text);
+    body = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text);
   } catch (error) {
     throw new ApiError('MalformedPayload', `Failed to parse JSON: ${(error as Error).message}`);
   }
@@ -74,6 +83,11 @@ const checkParams = (method: Method, params: Readonly<Record<string, string>>): 
       problems.push(`URL parameter '${name}' given as '${value}' must match regular expression: '${String(pattern)}'`);
     }
   }
+  for (const [name, value] of Object.entries(params)) {
+    if (value.includes('\0')) {
+      problems.push(`URL parameter '${name}' contains a NUL character`);
+    }
+  }
   if (problems.length > 0) {
     throw new ApiError('InvalidRequestArguments', ['Invalid URL patterns:', ...problems].join('\n'));
   }
@@ -87,7 +101,7 @@ const readQuery = (method: Method, search: string): Record<string, string> => {
   const problems: string[] = [];
   const seen = new Set<string>();
   for (const [key, value] of new URLSearchParams(search)) {
-    const pattern = method.query?.[key];
+    const pattern = method.query && Object.hasOwn(method.query, key) ? method.query[key] : undefined;
     if (seen.has(key)) {
       problems.push(`Query-string parameter: ${key} must be a string!`);
     } else if (key === 'bewit') {
@@ -96,6 +110,8 @@ const readQuery = (method: Method, search: string): Record<string, string> => {
       problems.push(`Query-string parameter: ${key} is not supported!`);
     } else if (!pattern.test(value)) {
       problems.push(`Query-string parameter: ${key}=${JSON.stringify(value)} does not match expression: ${String(pattern)}`);
+    } else if (value.includes('\0')) {
+      problems.push(`Query-string parameter: ${key} contains a NUL character`);
     } else {
       query[key] = value;
     }
@@ -223,7 +239,7 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
     const body = errorBody(code, status, text, {
       method: request.route.name,
       params: request.params,
-      payload: redact ? redact(payload) : payload,
+      payload: redact && payload !== undefined ? redact(payload) : payload,
       time: clock.now(),
     });
     return { status, headers: status === 401 ? { 'www-authenticate': 'hawk' } : {}, body: JSON.stringify(body) };
@@ -231,7 +247,7 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
 
   return async request => {
     const state: { payload: unknown; authorization: Authorization | undefined } = {
-      payload: request.bodyText === undefined ? {} : request.bodyText,
+      payload: request.isBodyTooLarge ? undefined : (request.bodyText ?? {}),
       authorization: undefined,
     };
     try {

@@ -23,8 +23,23 @@ describe('pages', () => {
     expect(readPage({ limit: '5000' }, ['string'])).toEqual({ limit: 1000, after: undefined });
     expect(makePage([{ id: 'a' }], 0, row => [row.id])).toEqual({ rows: [] });
   });
-  it.each(['nonsense!', pageToken([1]), pageToken(['a', 'b']), Buffer.from('{}').toString('base64url')])('refuse the token %s', token => {
-    expect(() => readPage({ continuationToken: token }, ['string'])).toThrow(expect.objectContaining({ code: 'InputError' }));
+  const read = (continuationToken: string, foreignToken?: 'letters' | 'refuse' | 'restart'): unknown =>
+    readPage({ continuationToken }, ['string'], foreignToken ? { foreignToken } : {}).after;
+  const token = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const refused = expect.objectContaining({ code: 'InputError' }) as Error;
+
+  it.each(['nonsense!', token(['??>', 'b']), token({ a_b: '??>' })])('refuse the token %s', foreign => {
+    expect(() => read(foreign)).toThrow(refused);
+    expect(() => read(foreign, 'refuse')).toThrow(refused);
+    expect(read(foreign, 'restart')).toBeUndefined();
+  });
+  it.each(['abcdefghij', pageToken([1]), pageToken(['\0'])])('start from the beginning at the foreign token %s', foreign => {
+    expect(read(foreign)).toBeUndefined();
+    expect(() => read(foreign, 'refuse')).toThrow(refused);
+    expect(read(foreign, 'restart')).toBeUndefined();
+  });
+  it.each([1.5, 2 ** 53, null])('take %s for no number of a row', number => {
+    expect(readPage({ continuationToken: token([number]) }, ['number'], { foreignToken: 'restart' }).after).toBeUndefined();
   });
 });
 

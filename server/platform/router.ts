@@ -71,7 +71,9 @@ export const makeRouter = (api: Api): Router => {
           continue;
         }
         if (route.verb !== wanted) {
-          allowed.push(route.verb);
+          if (!allowed.includes(route.verb)) {
+            allowed.push(route.verb);
+          }
           continue;
         }
         const params: Record<string, string> = {};

@@ -66,7 +66,7 @@ const isSame = (a: RoleRow, b: RoleRow): boolean =>
 
 /** Without a limit, or with 0: everything, and a token is only checked. */
 const rolePage = (query: PageQuery): { limit: number | undefined; after: string | undefined } => {
-  const { after } = readPage(query, ['string']);
+  const { after } = readPage(query, ['string'], { foreignToken: 'refuse' });
   const limit = Number(query.limit ?? 0);
   return limit === 0 ? { limit: undefined, after: undefined } : { limit: Math.min(limit, Number.MAX_SAFE_INTEGER - 1), after: after?.[0] };
 };
