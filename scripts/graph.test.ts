@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { renderTaskclusterYml } from '../cli/push/render.ts';
 import { indexPrefix, makeGraph } from './graph.ts';
 
 const input = {
@@ -58,5 +60,52 @@ describe('the graph of a push', () => {
 
   test('never pushes', () => {
     expect(graph.filter(({ definition }) => /taskcluster push|--project e2e/.test(JSON.stringify(definition.payload)))).toEqual([]);
+  });
+});
+
+describe("the project's .taskcluster.yml", () => {
+  const render = (repository: object, tasksFor = 'github-push') =>
+    renderTaskclusterYml({
+      text: readFileSync(new URL('../.taskcluster.yml', import.meta.url), 'utf8'),
+      path: '.taskcluster.yml',
+      event: {
+        ref: 'refs/heads/feature/x',
+        after: 'abc',
+        pusher: { name: 'ada', email: null },
+        repository: { html_url: 'https://example.com/o/r', ...repository },
+      },
+      tasksFor,
+      rootUrl: 'https://tc.example.net',
+      now: input.now,
+      newSlugid: () => 'decision',
+    }).tasks;
+
+  test('starts one decision task for a push, from a bundle or from a repository', () => {
+    expect(render({ bundle_url: 'https://tc.example.net/bundle' })).toMatchObject([
+      {
+        taskId: 'decision',
+        taskGroupId: 'decision',
+        definition: {
+          payload: { env: { BRANCH: 'feature/x', REVISION: 'abc', SOURCE_KIND: 'bundle' }, mounts: [{}, { file: 'source.bundle' }] },
+        },
+      },
+    ]);
+    expect(render({ clone_url: 'https://example.com/o/r.git' })).toMatchObject([
+      { definition: { payload: { env: { SOURCE_KIND: 'repository', SOURCE_URL: 'https://example.com/o/r.git' }, mounts: [{}] } } },
+    ]);
+    expect(render({}, 'github-release')).toEqual([]);
+  });
+
+  test('may create every task of the graph', () => {
+    const held = render({ bundle_url: 'x' })[0]?.definition['scopes'] as string[];
+    const isHeld = (scope: string): boolean => held.some(one => one === scope || (one.endsWith('*') && scope.startsWith(one.slice(0, -1))));
+    const needed = makeGraph(input).flatMap(({ definition }) => [
+      `queue:create-task:${String(definition['priority'])}:${definition.taskQueueId}`,
+      `queue:scheduler-id:${String(definition['schedulerId'])}`,
+      'queue:create-task:project:none',
+      ...definition.routes.map(route => `queue:route:${route}`),
+      ...definition.scopes,
+    ]);
+    expect(needed.filter(scope => !isHeld(scope))).toEqual([]);
   });
 });

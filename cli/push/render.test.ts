@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { nameOf, renderTaskclusterYml, type Rendered } from './render.ts';
 
@@ -88,4 +89,21 @@ tasks:
   ])('that is %j is refused', (text, message) => {
     expect(() => render(text)).toThrow(message);
   });
+});
+
+test('the example in the documentation renders', () => {
+  const page = readFileSync(new URL('../../docs/users/command-line.md', import.meta.url), 'utf8');
+  const example = /```yaml\n([^]*?)```/.exec(page)?.[1] ?? '';
+  const event = {
+    pusher: { email: 'ada@example.com' },
+    repository: { url: 'https://example.com/o/r', bundle_url: 'https://tc.example.net/b' },
+  };
+  expect(render(example, event).tasks).toMatchObject([
+    {
+      definition: {
+        taskQueueId: 'local/process',
+        payload: { mounts: [{ file: 'source.bundle', content: { url: 'https://tc.example.net/b' } }] },
+      },
+    },
+  ]);
 });
