@@ -181,7 +181,7 @@ export const makeGraph = (input: GraphInput): GraphTask[] => {
         deadline: new Date(input.now.getTime() + 4 * HOUR_MS).toISOString(),
         expires,
         payload: {
-          command: [['/bin/bash', '-euxc', task.script]],
+          command: [['/bin/bash', '--norc', '-euxc', task.script]],
           maxRunTime: task.maxRunTime ?? 1200,
           ...(task.env ? { env: task.env } : {}),
           ...(mounts.length > 0 ? { mounts } : {}),
