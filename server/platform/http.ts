@@ -6,12 +6,12 @@ import crypto from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import compress from '@fastify/compress';
 import { apis, exchanges, payloadSchemas } from '@tscluster/api/all.ts';
 import { absolute, collectReferences, collectSchemas } from '@tscluster/api/references.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Authenticator, hawkRequest } from './caller.ts';
 import type { Clock } from './clock.ts';
+import { compressFor } from './compress.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { type Version, withOperationalMethods } from './operational.ts';
@@ -94,13 +94,6 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     reply.headers(traceHeaders(request.raw));
     done();
   });
-  void app.register(compress, {
-    global: true,
-    globalDecompression: false, // what is uploaded is stored as it comes
-    threshold: 1024,
-    encodings: ['gzip', 'br', 'deflate'],
-    zlibOptions: { level: 1 }, // answers are for now, not for keeping
-  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', async (_request: FastifyRequest, payload: Readable) => readText(payload, MAX_BODY_BYTES));
   app.addContentTypeParser('*', (_request, payload, done) => {
@@ -124,7 +117,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       .send(JSON.stringify({ error: status >= 500 ? 'Internal Server Error' : error.message }));
   };
 
-  const serveApi = (scope: FastifyInstance, bare: ServedApi): void => {
+  const serveApi = (bare: ServedApi): void => {
     const served = withOperationalMethods(bare, options.version, clock);
     const { service, version } = served.api;
     const prefix = `/api/${service}/${version}`;
@@ -180,12 +173,17 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       const labels = { service, name: match.route.name };
       requests.inc({ ...labels, method: verb, status: answer.status });
       durations.observe(labels, (clock.monotonicMs() - startedMs) / 1000);
-      return send(reply, answer);
+      const compressed =
+        typeof answer.body === 'string' && verb !== 'HEAD' ? await compressFor(request.headers['accept-encoding'], answer.body) : undefined;
+      if (!compressed) {
+        return send(reply, answer);
+      }
+      reply.header('content-encoding', compressed.encoding);
+      return send(reply, { ...answer, body: compressed.bytes });
     };
-    scope.route({
+    app.route({
       method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
       url: `${prefix}/*`,
-      decompress: {},
       handler: handle,
       // a content type that cannot be understood is none, and what the method makes of that is the pipeline's to say
       errorHandler: (error, request, reply) => {
@@ -194,12 +192,8 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     });
   };
 
-  // in a scope of their own: the hooks that compress reach only routes that are declared after the plugin was loaded
-  void app.register((scope, _options, done) => {
-    options.apis.forEach(api => serveApi(scope, api));
-    serveDocuments(scope, options);
-    done();
-  });
+  options.apis.forEach(serveApi);
+  serveDocuments(app, options);
 
   for (const route of options.routes) {
     void app.register((scope, _options, done) => {
@@ -209,8 +203,6 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
         method: ['GET', 'HEAD', 'PUT', 'POST', 'OPTIONS'],
         url: `${route.prefix}*`,
         bodyLimit: Number.MAX_SAFE_INTEGER,
-        compress: false,
-        decompress: false, // bytes are kept as they were sent
         handler: async (request, reply) => {
           const body = (request.body as Readable | undefined) ?? request.raw;
           return send(
@@ -294,8 +286,12 @@ const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const path = (request.raw.url ?? '/').split('?')[0] ?? '/';
     const text = load().get(path);
-    reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY });
-    return text === undefined ? reply.code(404).send('{"error":"Not found"}') : reply.send(text);
+    reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY, vary: 'Accept-Encoding' });
+    if (text === undefined) {
+      return reply.code(404).send('{"error":"Not found"}');
+    }
+    const compressed = request.method === 'GET' ? await compressFor(request.headers['accept-encoding'], text) : undefined;
+    return compressed ? reply.header('content-encoding', compressed.encoding).send(compressed.bytes) : reply.send(text);
   };
   for (const prefix of ['/references/*', '/schemas/*']) {
     app.route({ method: ['GET', 'HEAD'], url: prefix, handler });
