@@ -1,0 +1,40 @@
+/** What every handler and loop of the queue is given. */
+import type { Platform } from '../../platform/service.ts';
+import type { HotPath } from './hot-path.ts';
+import type { TaskReader } from './read-path.ts';
+import type { SeenRecorder } from './seen.ts';
+import type { Unanswered } from './unanswered.ts';
+import type { Waiters } from './waiters.ts';
+
+export interface QueueConfig {
+  readonly claimTimeoutMs: number;
+  readonly maxDeadlineDays: number;
+  readonly maxDependencies: number;
+  /** How long after its deadline a task is given up. */
+  readonly deadlineDelayMs: number;
+  /** How long after their expiry tasks, groups and edges are removed. */
+  readonly expirationDelayMs: number;
+}
+
+/** Who wants to know when there is work; called after the commit. */
+export interface Wake {
+  /** Runs became pending in a queue. */
+  pending(taskQueueId: string, count: number): void;
+  /** Claims were made or prolonged until then. */
+  claims(takenUntilMs: number): void;
+  /** A task with this deadline was created. */
+  deadline(deadlineMs: number): void;
+  /** A large fan-out waits to be worked off. */
+  fanouts(): void;
+}
+
+export interface Ctx {
+  readonly platform: Platform;
+  readonly config: QueueConfig;
+  readonly seen: SeenRecorder;
+  readonly hot: HotPath;
+  readonly reader: TaskReader;
+  readonly waiters: Waiters;
+  readonly unanswered: Unanswered;
+  readonly wake: Wake;
+}

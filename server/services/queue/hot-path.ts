@@ -1,0 +1,308 @@
+/**
+ * The one lane on which tasks are created, claimed, prolonged and resolved. What arrives while a transaction is under way goes into the next one
+ * together: its ends of runs first, then the release of their dependents, prolonged claims, new tasks, and last the claims of workers who wait, so that
+ * a task created in this batch is handed out in it. At most one item per task and batch, so that within a batch nothing depends on the order of items.
+ */
+import { type Batcher, makeBatcher } from '../../db/batcher.ts';
+import type { Lane } from '../../db/lane.ts';
+import type { Row, Statement } from '../../db/sql.ts';
+import { isConnectionError, isRetryable } from '../../db/sql.ts';
+import type { Clock, Timer } from '../../platform/clock.ts';
+import { notifyOutbox } from '../../platform/events.ts';
+import {
+  type ClaimRequest,
+  type ClaimedRow,
+  type ReclaimedRow,
+  answeredStatement,
+  claimStatement,
+  reclaimStatement,
+} from './claim.db.ts';
+import { type CreatedRow, createStatement } from './create.db.ts';
+import type { NewTask } from './definition.ts';
+import { type EndedRow, type ReleasedRow, type RunEnd, endRunsStatement, satisfyStatement } from './resolve.db.ts';
+import type { Wake } from './ctx.ts';
+import type { Waiters } from './waiters.ts';
+
+export interface Run {
+  readonly taskId: string;
+  readonly runId: number;
+}
+
+export interface AnsweredClaim extends Run {
+  readonly takenUntilMs: number;
+}
+
+export interface Reclaimed extends ReclaimedRow {
+  readonly takenUntilMs: number;
+  readonly nowMs: number;
+}
+
+export interface HotPath {
+  /** Stores a task and announces it. Undefined: it existed, or was refused; look why outside the batch. `nowIso` is when its run became pending. */
+  create(task: NewTask): Promise<{ readonly state: 'pending' | 'unscheduled'; readonly nowIso: string } | undefined>;
+  /** Ends the last, running run of a task. Undefined: it is not that. */
+  end(end: RunEnd): Promise<EndedRow | undefined>;
+  /** Prolongs a claim. Undefined: the run is not the last one, not running, or past its deadline. */
+  reclaim(run: Run): Promise<Reclaimed | undefined>;
+  /** Somebody waits for work: a batch runs soon. */
+  ask(): void;
+  /** Notes, after a while and unless the run has ended by then, that a worker has received its claim. */
+  answered(claim: AnsweredClaim): void;
+  /** Resolves when nothing is waiting or in flight. */
+  drain(): Promise<void>;
+}
+
+export interface HotPathOptions {
+  readonly lane: Lane;
+  readonly clock: Clock;
+  readonly claimTimeoutMs: number;
+  readonly waiters: () => Waiters;
+  readonly wake: Wake;
+  /** A worker may hold claims of which it does not know. */
+  readonly onDoubt: (worker: ClaimRequest) => void;
+}
+
+type Item =
+  | { readonly kind: 'create'; readonly task: NewTask }
+  | { readonly kind: 'end'; readonly end: RunEnd }
+  | { readonly kind: 'reclaim'; readonly run: Run }
+  | { readonly kind: 'ask' }
+  | { readonly kind: 'note' };
+type Outcome = { state: 'pending' | 'unscheduled'; nowIso: string } | EndedRow | Reclaimed | undefined;
+
+const MAX_BATCH = 200;
+/** Most runs of a busy queue are over before this: then nothing has to be noted. */
+const NOTE_DELAY_MS = 250;
+/** Edges of new tasks per batch at most: more goes to the slow path. */
+export const MAX_HOT_DEPENDENCIES = 100;
+/** Larger definitions go alone, on another connection. */
+export const MAX_HOT_DEFINITION = 256 * 1024;
+
+const itemKey = (item: Item): string | undefined => {
+  switch (item.kind) {
+    case 'create':
+      return item.task.taskId;
+    case 'end':
+      return item.end.taskId;
+    case 'reclaim':
+      return item.run.taskId;
+    case 'ask':
+    case 'note':
+      return undefined;
+  }
+};
+
+const runKey = ({ taskId, runId }: Run): string => `${taskId}/${runId}`;
+
+const countBy = (keys: Iterable<string>): Map<string, number> => {
+  const counts = new Map<string, number>();
+  for (const key of keys) {
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return counts;
+};
+
+/** Creates that can share a transaction: a group with two schedulers is decided one by one. */
+const pickCreates = (items: readonly Item[]): { picked: NewTask[]; postponed: Set<Item> } => {
+  const schedulers = new Map<string, string>();
+  const picked: NewTask[] = [];
+  const postponed = new Set<Item>();
+  for (const item of items) {
+    if (item.kind === 'create') {
+      const scheduler = schedulers.get(item.task.taskGroupId);
+      if (scheduler !== undefined && scheduler !== item.task.schedulerId) {
+        postponed.add(item);
+      } else {
+        schedulers.set(item.task.taskGroupId, item.task.schedulerId);
+        picked.push(item.task);
+      }
+    }
+  }
+  return { picked, postponed };
+};
+
+export const makeHotPath = (options: HotPathOptions): HotPath => {
+  const { lane, clock, claimTimeoutMs } = options;
+  let asked = false;
+  const answers = new Map<string, AnsweredClaim>();
+  let noteTimer: Timer | undefined;
+
+  const flush = async (items: readonly Item[]): Promise<(Outcome | Error)[]> => {
+    const nowMs = clock.nowMs();
+    const nowIso = new Date(nowMs).toISOString();
+    const takenUntilMs = nowMs + claimTimeoutMs;
+    const takenUntilIso = new Date(takenUntilMs).toISOString();
+    asked &&= !items.some(item => item.kind === 'ask');
+
+    const ends = items.flatMap(item => (item.kind === 'end' ? [item.end] : []));
+    const reclaims = items.flatMap(item => (item.kind === 'reclaim' ? [item.run] : []));
+    const { picked: creates, postponed } = pickCreates(items);
+    const deal = options
+      .waiters()
+      .deal(countBy(creates.filter(task => task.dependencies.length === 0).map(task => task.taskQueueId)));
+    const noted = items.some(item => item.kind === 'note') ? [...answers.values()].slice(0, MAX_BATCH) : [];
+    for (const claim of noted) {
+      answers.delete(runKey(claim));
+    }
+    for (const end of ends) {
+      answers.delete(runKey(end));
+    }
+
+    const statements: Statement[] = [];
+    const add = (statement: Statement): number => statements.push(statement) - 1;
+    const endAt = ends.length > 0 ? add(endRunsStatement(ends, nowIso)) : -1;
+    const satisfyAt = ends.length > 0 ? add(satisfyStatement(ends, nowIso)) : -1;
+    const reclaimAt = reclaims.length > 0 ? add(reclaimStatement(reclaims, nowIso, takenUntilIso)) : -1;
+    const createAt = creates.length > 0 ? add(createStatement(sortByGroup(creates), nowIso)) : -1;
+    const claimAt = deal ? add(claimStatement(deal.requests, deal.slots, nowIso, takenUntilIso)) : -1;
+    if (noted.length > 0) {
+      add(answeredStatement(noted));
+    }
+    if (statements.length === 0) {
+      return items.map(() => undefined);
+    }
+
+    let results: Row[][];
+    try {
+      results = await runRetrying(lane, statements);
+    } catch (error) {
+      for (const claim of noted) {
+        answers.set(runKey(claim), claim);
+      }
+      if (deal) {
+        if (isConnectionError(error)) {
+          deal.requests.forEach(options.onDoubt);
+        }
+        deal.release(error);
+      }
+      throw error;
+    }
+    const rowsAt = <R extends Row>(at: number): R[] => (at === -1 ? [] : (results[at] as R[]));
+
+    const ended = new Map(rowsAt<EndedRow>(endAt).map(row => [row.taskId, row]));
+    const created = new Map(rowsAt<CreatedRow>(createAt).map(row => [row.taskId, row]));
+    const reclaimed = new Map(rowsAt<ReclaimedRow>(reclaimAt).map(row => [row.taskId, row]));
+    const claimed = rowsAt<ClaimedRow>(claimAt);
+    const released = rowsAt<ReleasedRow>(satisfyAt);
+
+    for (const { worker } of deal?.deliver(claimed, takenUntilMs) ?? []) {
+      options.onDoubt(worker);
+    }
+    if (claimed.length > 0 || reclaimed.size > 0) {
+      options.wake.claims(takenUntilMs);
+    }
+    announcePending(creates, created, ended, released, claimed);
+    if (created.size > 0) {
+      options.wake.deadline(creates.reduce((first, task) => Math.min(first, task.deadlineMs), Number.POSITIVE_INFINITY));
+    }
+    if (ended.size > 0 || created.size > 0 || claimed.length > 0) {
+      notifyOutbox();
+    }
+
+    return items.map((item): Outcome => {
+      switch (item.kind) {
+        case 'create': {
+          const row = postponed.has(item) ? undefined : created.get(item.task.taskId);
+          return row && { state: row.state, nowIso };
+        }
+        case 'end':
+          return ended.get(item.end.taskId);
+        case 'reclaim': {
+          const row = reclaimed.get(item.run.taskId);
+          return row && { ...row, takenUntilMs, nowMs };
+        }
+        case 'ask':
+        case 'note':
+          return undefined;
+      }
+    });
+  };
+
+  /** Tells of runs that became pending and were not handed out in the same transaction. */
+  const announcePending = (
+    creates: readonly NewTask[],
+    created: ReadonlyMap<string, CreatedRow>,
+    ended: ReadonlyMap<string, EndedRow>,
+    released: readonly ReleasedRow[],
+    claimed: readonly ClaimedRow[],
+  ): void => {
+    const counts = countBy([
+      ...creates.flatMap(task => (created.get(task.taskId)?.state === 'pending' ? [task.taskQueueId] : [])),
+      ...[...ended.values()].flatMap(row => (row.state === 'pending' ? [row.taskQueueId] : [])),
+    ]);
+    for (const row of released) {
+      if (row.later) {
+        options.wake.fanouts();
+      } else if (row.taskQueueId !== null) {
+        counts.set(row.taskQueueId, (counts.get(row.taskQueueId) ?? 0) + row.pending);
+      }
+    }
+    if (counts.size > 0) {
+      const mine = new Set(claimed.map(row => row.taskId));
+      for (const task of creates) {
+        if (mine.has(task.taskId)) {
+          counts.set(task.taskQueueId, (counts.get(task.taskQueueId) ?? 1) - 1);
+        }
+      }
+      for (const [taskQueueId, count] of counts) {
+        if (count > 0) {
+          options.wake.pending(taskQueueId, count);
+        }
+      }
+    }
+  };
+
+  const noteSoon = (): void => {
+    noteTimer ??= clock.setTimer(
+      NOTE_DELAY_MS,
+      () => {
+        noteTimer = undefined;
+        batcher.add({ kind: 'note' }).then(
+          () => answers.size > 0 && noteSoon(),
+          () => noteSoon(),
+        );
+      },
+      { unref: true },
+    );
+  };
+
+  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({ max: MAX_BATCH, key: itemKey, flush });
+
+  return {
+    create: async task => (await batcher.add({ kind: 'create', task })) as { state: 'pending' | 'unscheduled'; nowIso: string } | undefined,
+    end: async end => (await batcher.add({ kind: 'end', end })) as EndedRow | undefined,
+    reclaim: async run => (await batcher.add({ kind: 'reclaim', run })) as Reclaimed | undefined,
+    ask: () => {
+      if (!asked) {
+        asked = true;
+        batcher.add({ kind: 'ask' }).catch(() => undefined); // waiters learn of a failure themselves
+      }
+    },
+    answered: claim => {
+      answers.set(runKey(claim), claim);
+      noteSoon();
+    },
+    drain: () => batcher.drain(),
+  };
+};
+
+const MAX_TRIES = 4;
+
+/** A deadlock with another process undid everything: it is simply run again. */
+const runRetrying = async (lane: Lane, statements: readonly Statement[]): Promise<Row[][]> => {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await lane.run(statements);
+    } catch (error) {
+      if (!isRetryable(error) || tries >= MAX_TRIES) {
+        throw error;
+      }
+    }
+  }
+};
+
+/** Groups are locked in the order of their ids. */
+const sortByGroup = (tasks: readonly NewTask[]): NewTask[] =>
+  tasks.toSorted((a, b) =>
+    a.taskGroupId === b.taskGroupId ? (a.taskId < b.taskId ? -1 : 1) : a.taskGroupId < b.taskGroupId ? -1 : 1,
+  );

@@ -1,0 +1,234 @@
+/**
+ * Ends of runs: reports of workers, claims that ran out, workers that went, cancellations and deadlines. Each is one set-based statement that changes
+ * tasks, removes what is no longer pending or claimed, counts down the group and announces; `satisfyStatement` must follow in the same transaction,
+ * for the tasks that wait for the resolved ones.
+ *
+ * Why two statements: two parts of one statement that update the same row lose one of the updates without an error (a task resolved and released
+ * together), and only the second statement's snapshot sees the edges of a task created under a lock for which the first one waited.
+ */
+import { intArray, textArray, timestampArray } from '../../db/arrays.ts';
+import type { Statement } from '../../db/sql.ts';
+import { retryReason } from './rules.ts';
+import { EVENT_COLUMNS, eventSql, groupEventSql, isoSql, statusSql } from './sql-text.ts';
+
+/** Edges that one transaction satisfies at most; tasks with more are left to the dependency loop. */
+export const MAX_EDGES = 500;
+
+/** Counts resolved tasks out of their groups, and announces groups without any task left that was never resolved. `r` has a row per resolution. */
+const GROUPS = `g as (
+  update queue.groups g set unresolved = g.unresolved - r.first from
+    (select r.task_group_id, count(*) filter (where r.times_resolved = 1) as first from r group by r.task_group_id order by r.task_group_id) r
+  where g.task_group_id = r.task_group_id
+  returning g.task_group_id, g.scheduler_id, g.expires, g.sealed, g.unresolved
+)`;
+const GROUP_EVENTS = `select 1 as place, ${groupEventSql('taskGroupResolved', 'g')} as msg from g where g.unresolved = 0`;
+const OUTBOX = (events: string): string => `o as (
+  insert into platform.outbox (msg) select string_agg(m.msg, ',' order by m.place) from (${events} union all ${GROUP_EVENTS}) m having count(*) > 0
+)`;
+
+const WORKER_EVENT = { t: 'u', status: 'u.status', runId: 'u.ended', workerGroup: 'u.worker_group', workerId: 'u.worker_id' } as const;
+
+const END_RUNS = `
+with x as materialized (
+  select * from unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+    as x(task_id, run_id, state, reason, retry, taken_until)
+), u as (
+  update queue.tasks t set
+    state = case when x.retry is not null and t.retries_left > 0 then 'pending' else x.state end,
+    retries_left = case when x.retry is not null and t.retries_left > 0 then t.retries_left - 1 else t.retries_left end,
+    run_id = case when x.retry is not null and t.retries_left > 0 then t.run_id + 1 else t.run_id end,
+    past = case when x.retry is not null and t.retries_left > 0
+      then coalesce(t.past || ',', '') || '{"runId":' || t.run_id || ',"state":"' || x.state || '",' || t.run || ',"takenUntil":"' || ${isoSql('t.taken_until')}
+        || '","reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"}'
+      else t.past end,
+    run = case when x.retry is not null and t.retries_left > 0
+      then '"reasonCreated":"' || x.retry || '","scheduled":"' || $7::text || '"'
+      else t.run || ',"reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"' end,
+    taken_until = case when x.retry is not null and t.retries_left > 0 then null else t.taken_until end,
+    claimed_directly = t.claimed_directly and not (x.retry is not null and t.retries_left > 0),
+    pending_seq = case when x.retry is not null and t.retries_left > 0 then nextval('queue.pending_seq') else t.pending_seq end,
+    times_resolved = case when x.retry is not null and t.retries_left > 0 then t.times_resolved else t.times_resolved + 1 end
+  from x
+  where t.task_id = x.task_id and t.run_id = x.run_id and t.state = 'running'
+    and (x.taken_until is null or (t.taken_until = x.taken_until and t.deadline > $7::text::timestamptz))
+  returning ${EVENT_COLUMNS('t')}, t.state, t.run_id, x.run_id as ended, x.state as outcome, t.times_resolved, t.priority, t.pending_seq, t.deadline,
+    t.taken_until, t.worker_group, t.worker_id, ${statusSql('t')} as status
+), r as (
+  select * from u where u.state <> 'pending'
+), c as (
+  delete from queue.claims c using r where c.taken_until = r.taken_until and c.task_id = r.task_id and c.run_id = r.run_id
+), p as (
+  insert into queue.pending (task_queue_id, priority, seq, task_id, run_id, deadline, inserted)
+  select u.task_queue_id, u.priority, u.pending_seq, u.task_id, u.run_id, u.deadline, $7::text::timestamptz
+  from u where u.state = 'pending' and u.deadline > $7::text::timestamptz
+), ${GROUPS}, ${OUTBOX(`
+  select 0 as place, case u.outcome
+    when 'completed' then ${eventSql({ exchange: 'taskCompleted', ...WORKER_EVENT })}
+    when 'failed' then ${eventSql({ exchange: 'taskFailed', ...WORKER_EVENT })}
+    else ${eventSql({ exchange: 'taskException', ...WORKER_EVENT })} end
+    || case when u.state = 'pending' then ',' || ${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })} else '' end as msg
+  from u`)}
+select task_id, task_queue_id, state, outcome, status from u`;
+
+/** The end of a run that is running. */
+export interface RunEnd {
+  readonly taskId: string;
+  readonly runId: number;
+  readonly outcome: 'completed' | 'failed' | 'exception';
+  readonly reason: string;
+  /** Given: only if the claim still ends then, and the deadline is ahead (claim expiry). */
+  readonly takenUntilMs?: number;
+}
+
+export interface EndedRow {
+  readonly taskId: string;
+  readonly taskQueueId: string;
+  /** `pending` when it is tried again. */
+  readonly state: string;
+  readonly outcome: string;
+  readonly status: string;
+}
+
+/**
+ * Ends runs that are the last of their task and running; others are left alone and missing in the answer (`EndedRow`s). What may be tried again is
+ * made pending again while there are retries left.
+ */
+export const endRunsStatement = (ends: readonly RunEnd[], nowIso: string): Statement => {
+  const sorted = sortByTask(ends);
+  return {
+    text: END_RUNS,
+    values: [
+      textArray(sorted.map(end => end.taskId)),
+      intArray(sorted.map(end => end.runId)),
+      textArray(sorted.map(end => end.outcome)),
+      textArray(sorted.map(end => end.reason)),
+      textArray(sorted.map(end => retryReason(end.reason))),
+      timestampArray(sorted.map(end => end.takenUntilMs)),
+      nowIso,
+    ],
+  };
+};
+
+const sortByTask = <T extends { readonly taskId: string }>(items: readonly T[]): T[] =>
+  items.toSorted((a, b) => (a.taskId < b.taskId ? -1 : a.taskId > b.taskId ? 1 : 0));
+
+const GIVE_UP = (withWorker: boolean): string => `
+with u as (
+  update queue.tasks t set
+    state = 'exception', run_id = greatest(t.run_id, 0), times_resolved = t.times_resolved + 1,
+    run = case when t.run_id < 0 then '"reasonCreated":"exception","scheduled":"' || $3::text || '"' else t.run end
+      || ',"reasonResolved":"' || $2::text || '","resolved":"' || $3::text || '"'
+  from unnest($1::text[]) as x(task_id)
+  where t.task_id = x.task_id and t.state in ('unscheduled', 'pending', 'running')
+  returning ${EVENT_COLUMNS('t')}, t.run_id, t.run_id as ended, t.times_resolved, t.priority, t.pending_seq, t.taken_until,
+    case when t.taken_until is not null then t.worker_group end as worker_group, case when t.taken_until is not null then t.worker_id end as worker_id,
+    ${statusSql('t')} as status
+), r as (
+  select * from u
+), c as (
+  delete from queue.claims c using u where c.taken_until = u.taken_until and c.task_id = u.task_id and c.run_id = u.run_id
+), p as (
+  delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.priority and p.seq = u.pending_seq
+), ${GROUPS}, ${OUTBOX(`
+  select 0 as place, ${eventSql({ exchange: 'taskException', ...(withWorker ? WORKER_EVENT : { t: 'u', status: 'u.status', runId: 'u.ended' }) })} as msg from u`)}
+select task_id, status from u order by task_id collate platform.protocol_order`;
+const CANCEL = GIVE_UP(true);
+const EXCEED_DEADLINE = GIVE_UP(false);
+
+/**
+ * Resolves whatever is not resolved yet, for good: cancellation and deadline. A task without runs gets one to carry the outcome. Answers with
+ * `{ taskId, status }` of those that were changed.
+ */
+export const giveUpStatement = (taskIds: readonly string[], reason: 'canceled' | 'deadline-exceeded', nowIso: string): Statement => ({
+  text: reason === 'canceled' ? CANCEL : EXCEED_DEADLINE,
+  values: [textArray(taskIds.toSorted()), reason, nowIso],
+});
+
+/** Locks the pending rows of tasks, as claims do first: whoever locks tasks before would wait for a claim that waits for them. */
+export const lockPendingStatement = (taskIds: readonly string[]): Statement => ({
+  text: `select p.seq from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id
+    join queue.pending p on p.task_queue_id = t.task_queue_id and p.priority = t.priority and p.seq = t.pending_seq
+    order by p.task_queue_id, p.priority, p.seq for update of p`,
+  values: [textArray(taskIds)],
+});
+
+// ---- dependents ----
+
+/** From `e`, edges that were satisfied (`dependent`): counts dependents down, makes those with nothing left to wait for pending, announces them. */
+const RELEASE = `n as materialized (
+  select (e.dependent collate "C") as task_id, count(*)::int as satisfied from e group by 1 order by 1
+), w as materialized (
+  select n.task_id, n.satisfied, t.unmet, t.state, t.deadline from n
+  cross join lateral (select t.unmet, t.state, t.deadline from queue.tasks t where t.task_id = n.task_id for update) t
+), u as (
+  update queue.tasks t set
+    unmet = t.unmet - w.satisfied,
+    state = case when w.released then 'pending' else t.state end,
+    run_id = case when w.released then 0 else t.run_id end,
+    run = case when w.released then '"reasonCreated":"scheduled","scheduled":"' || $3::text || '"' else t.run end,
+    pending_seq = case when w.released then nextval('queue.pending_seq') else t.pending_seq end
+  from (select w.*, w.unmet = w.satisfied and w.state = 'unscheduled' and w.deadline > $3::text::timestamptz as released from w) w
+  where t.task_id = w.task_id
+  returning ${EVENT_COLUMNS('t')}, w.released, t.priority, t.pending_seq, t.deadline, ${statusSql('t')} as status
+), p as (
+  insert into queue.pending (task_queue_id, priority, seq, task_id, run_id, deadline, inserted)
+  select u.task_queue_id, u.priority, u.pending_seq, u.task_id, 0, u.deadline, $3::text::timestamptz from u where u.released
+), o as (
+  insert into platform.outbox (msg)
+  select string_agg(${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: '0' })}, ',') from u where u.released having count(*) > 0
+)`;
+
+const SATISFY = `
+with x as materialized (
+  select * from unnest($1::text[], $2::int4[]) as x(task_id, run_id)
+), r as materialized (
+  select t.task_id, t.state = 'completed' as completed from x join queue.tasks t on t.task_id = x.task_id
+  where t.state in ('completed', 'failed', 'exception') and (x.run_id is null or t.run_id = x.run_id)
+), f as materialized (
+  select r.task_id, r.completed, sum(c.edges) over (order by r.task_id) as total from r cross join lateral (
+    select count(*) as edges from (
+      select 1 from queue.deps d where d.required = r.task_id and not d.satisfied and (r.completed or d.any_outcome) limit ${MAX_EDGES + 1}) l) c
+  where c.edges > 0
+), e as (
+  update queue.deps d set satisfied = true from f
+  where f.total <= ${MAX_EDGES} and d.required = f.task_id and not d.satisfied and (f.completed or d.any_outcome)
+  returning d.dependent
+), later as (
+  insert into queue.fanouts as l (task_id, completed) select f.task_id, f.completed from f where f.total > ${MAX_EDGES}
+  on conflict (task_id) do update set completed = l.completed or excluded.completed
+  returning 1
+), ${RELEASE}
+select task_queue_id, count(*)::int as pending, false as later from u where released group by task_queue_id
+union all select null, count(*)::int, true from later having count(*) > 0`;
+
+/** Dependents that became pending, by queue; `later` when a fan-out is left to the dependency loop. */
+export interface ReleasedRow {
+  readonly taskQueueId: string | null;
+  readonly pending: number;
+  readonly later: boolean;
+}
+
+/**
+ * Satisfies the edges of tasks that are resolved now (and, with a run id, by that run), and releases those who waited for nothing else. Tasks that are
+ * not resolved are left alone, so it may follow any attempt to resolve. Answers with `ReleasedRow`s.
+ */
+export const satisfyStatement = (tasks: readonly { readonly taskId: string; readonly runId?: number }[], nowIso: string): Statement => ({
+  text: SATISFY,
+  values: [textArray(tasks.map(t => t.taskId)), intArray(tasks.map(t => t.runId)), nowIso],
+});
+
+const SATISFY_PART = `
+with k as materialized (
+  select d.required, d.dependent from queue.deps d
+  where d.required = $1::text and not d.satisfied and ($2::bool or d.any_outcome) order by d.required, d.dependent limit $4::int
+), e as (
+  update queue.deps d set satisfied = true from k where d.required = k.required and d.dependent = k.dependent and not d.satisfied returning d.dependent
+), ${RELEASE}
+select task_queue_id, count(*)::int as pending, false as later from u where released group by task_queue_id
+union all select null, count(*)::int, true from e`;
+
+/** The same for a part of one task's edges. The row with `later` counts the edges. */
+export const satisfyPartStatement = (taskId: string, completed: boolean, nowIso: string, limit: number): Statement => ({
+  text: SATISFY_PART,
+  values: [taskId, completed, nowIso, limit],
+});

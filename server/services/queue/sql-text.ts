@@ -1,0 +1,72 @@
+/**
+ * Pieces of SQL text that the queue's statements share: the status and the events of a task, put together from stored JSON text inside the database,
+ * so that a change and its announcement are one statement. Everything spliced here was matched by a pattern without quotes and backslashes, or went
+ * through `JSON.stringify`.
+ *
+ * Each piece is an expression over a row of `queue.tasks`, named by its alias.
+ */
+import { exchangeName } from '@tscluster/api/define.ts';
+import { queueEvents } from '@tscluster/api/queue/events.ts';
+import { PRIORITIES } from '@tscluster/api/types.ts';
+
+const NAMES = `(array[${PRIORITIES.map(name => `'${name}'`).join(',')}])`;
+
+/** An instant as the protocol writes it. */
+export const isoSql = (expression: string): string => `to_char(${expression} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+
+/** The name of a rank. */
+export const prioritySql = (expression: string): string => `${NAMES}[${expression}]`;
+
+/** The last run as JSON; null-safe. */
+export const lastRunSql = (t: string): string =>
+  `'{"runId":' || ${t}.run_id || ',"state":"' || ${t}.state || '",' || ${t}.run` +
+  ` || case when ${t}.taken_until is null then '' else ',"takenUntil":"' || ${isoSql(`${t}.taken_until`)} || '"' end || '}'`;
+
+/** The status as JSON. */
+export const statusSql = (t: string): string =>
+  `'{' || ${t}.head || ',"priority":"' || ${prioritySql(`${t}.priority`)} || '","retriesLeft":' || ${t}.retries_left` +
+  ` || ',"state":"' || ${t}.state || '","runs":[' || case when ${t}.run_id < 0 then '' else coalesce(${t}.past || ',', '') || ${lastRunSql(t)} end || ']}'`;
+
+/** The status as it was right after creation, before anything happened. */
+export const pristineStatusSql = (t: string): string =>
+  `'{' || ${t}.head || ',"priority":"' || ${prioritySql(`${t}.priority`)} || '","retriesLeft":' || ${t}.retries || ',"state":"unscheduled","runs":[]}'`;
+
+export interface EventSql {
+  readonly exchange: keyof (typeof queueEvents)['exchanges'];
+  /** Alias of the row; it has `task_id`, `task_queue_id`, `scheduler_id`, `task_group_id`, `tags`, `cc`. */
+  readonly t: string;
+  /** Expression of the status. */
+  readonly status: string;
+  /** Expressions; null where the message is about none. */
+  readonly runId?: string;
+  readonly workerGroup?: string;
+  readonly workerId?: string;
+  /** Expression of further payload fields: JSON text beginning with a comma. */
+  readonly more?: string;
+  /** Leaves `task` (the tags) out. */
+  readonly withoutTask?: boolean;
+}
+
+/** A task event as JSON text. A worker is mentioned when its expressions are not null. */
+export const eventSql = ({ exchange, t, status, runId, workerGroup, workerId, more, withoutTask }: EventSql): string => {
+  const name = exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange);
+  const word = (expression: string | undefined): string => (expression === undefined ? `'_'` : `coalesce((${expression})::text, '_')`);
+  const field = (key: string, expression: string | undefined, quote: string): string =>
+    expression === undefined ? '' : ` || coalesce(',"${key}":${quote}' || (${expression}) || '${quote}', '')`;
+  return (
+    `'{"exchange":"${name}","routingKey":"primary.' || ${t}.task_id || '.' || ${word(runId)} || '.' || ${word(workerGroup)} || '.' || ${word(workerId)}` +
+    ` || '.' || replace(${t}.task_queue_id, '/', '.') || '.' || ${t}.scheduler_id || '.' || ${t}.task_group_id || '._","cc":' || ${t}.cc` +
+    ` || ',"payload":{"status":' || ${status}${withoutTask ? '' : ` || ',"task":{"tags":' || ${t}.tags || '}'`}` +
+    `${field('runId', runId, '')}${field('workerGroup', workerGroup, '"')}${field('workerId', workerId, '"')}${more ? ` || ${more}` : ''} || ',"version":1}}'`
+  );
+};
+
+/** A group event as JSON text; the row has `task_group_id`, `scheduler_id`, `expires`, `sealed`. */
+export const groupEventSql = (exchange: 'taskGroupResolved' | 'taskGroupSealed', g: string): string =>
+  `'{"exchange":"${exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange)}","routingKey":"primary.' || ${g}.task_group_id || '.' || ${g}.scheduler_id` +
+  ` || '._","cc":[],"payload":{"taskGroupId":"' || ${g}.task_group_id || '","schedulerId":"' || ${g}.scheduler_id || '","expires":"' || ${isoSql(`${g}.expires`)} || '"'` +
+  ` || coalesce(',"sealed":"' || ${isoSql(`${g}.sealed`)} || '"', '') || ',"version":1}}'`;
+
+/** Columns of `queue.tasks` that events need, besides the status. */
+export const EVENT_COLUMNS = (t: string): string =>
+  `${t}.task_id, ${t}.task_queue_id, ${t}.scheduler_id, ${t}.task_group_id, ${t}.tags, ${t}.cc`;
