@@ -169,6 +169,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
         sourceIp: request.ip,
         traceId: String(reply.getHeader('x-for-trace-id')),
         signal: () => connections.signal(request.raw),
+        onSent: callback => void reply.raw.once('finish', callback),
       });
       const labels = { service, name: match.route.name };
       requests.inc({ ...labels, method: verb, status: answer.status });

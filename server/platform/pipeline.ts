@@ -29,6 +29,7 @@ export interface ApiRequest {
   readonly sourceIp: string | undefined;
   readonly traceId: string;
   readonly signal: () => AbortSignal;
+  readonly onSent: (callback: () => void) => void;
 }
 
 export interface PipelineOptions {
@@ -197,6 +198,8 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
       sourceIp: request.sourceIp,
       traceId: request.traceId,
       signal: request.signal,
+      onSent: request.onSent,
+      anyBody: body,
     } as never);
     if (method.scopes !== undefined && !authorization.done) {
       throw new Error(`${served.api.service}.${request.route.name} answered without having authorised the request`);

@@ -76,6 +76,10 @@ export interface HandlerRequest<M extends Method, Ctx> {
   readonly traceId: string;
   /** Aborted when the connection closes before the answer, or when the server shuts down. */
   readonly signal: () => AbortSignal;
+  /** Calls back once the whole answer was given to the network. Never, when the connection closed before. */
+  readonly onSent: (callback: () => void) => void;
+  /** The parsed body whether or not the method declares one; not validated. */
+  readonly anyBody: unknown;
 }
 
 export type Handler<M extends Method, Ctx> = (

@@ -3,5 +3,6 @@ import type { Service } from '../platform/service.ts';
 import { auth } from './auth/service.ts';
 import { builtInWorkers } from './built-in-workers/service.ts';
 import { objectService } from './object/service.ts';
+import { queueService } from './queue/service.ts';
 
-export const allServices: readonly Service[] = [auth, objectService, builtInWorkers];
+export const allServices: readonly Service[] = [auth, objectService, queueService, builtInWorkers];

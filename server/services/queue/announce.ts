@@ -4,7 +4,8 @@ import { exchangeName } from '@tscluster/api/define.ts';
 import { queueEvents } from '@tscluster/api/queue/events.ts';
 import type { TaskStatus } from '@tscluster/api/queue/tasks.ts';
 import type { Tx } from '../../db/sql.ts';
-import { type OutboxEvent, publishAll, routingKey } from '../../platform/events.ts';
+import { buildRoutingKey } from '@tscluster/api/routing-key.ts';
+import { type OutboxEvent, publishAll } from '../../platform/events.ts';
 import type { GroupRow } from './groups.db.ts';
 import { groupView } from './groups.db.ts';
 import { splitTaskQueueId } from './rules.ts';
@@ -19,11 +20,16 @@ export interface AboutRun {
 }
 
 /** Fields that are undefined are left out of the payload, as the protocol wants it. */
-const event = (name: ExchangeName, key: Record<string, string | number | undefined>, cc: readonly string[], payload: object): OutboxEvent => {
+const event = (
+  name: ExchangeName,
+  key: Record<string, string | number | undefined>,
+  cc: readonly string[],
+  payload: object,
+): OutboxEvent => {
   const exchange: Exchange = queueEvents.exchanges[name];
   return {
     exchange: exchangeName(queueEvents, exchange.exchange),
-    routingKey: routingKey(exchange, key),
+    routingKey: buildRoutingKey(exchange, key),
     cc,
     payload: { ...payload, version: 1 },
   };

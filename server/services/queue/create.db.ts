@@ -75,12 +75,14 @@ with x as materialized (
     : ''
 }, o as (
   insert into platform.outbox (msg)
-  select string_agg(${eventSql({ exchange: 'taskDefined', t: 't', status: 't.pristine' })} || case when t.state = 'pending' then ',' || ${eventSql({
-    exchange: 'taskPending',
-    t: 't',
-    status: 't.status',
-    runId: '0',
-  })} else '' end, ',') from t having count(*) > 0
+  select string_agg(${eventSql({ exchange: 'taskDefined', t: 't', status: 't.pristine' })} || case when t.state = 'pending' then ',' || ${eventSql(
+    {
+      exchange: 'taskPending',
+      t: 't',
+      status: 't.status',
+      runId: '0',
+    },
+  )} else '' end, ',') from t having count(*) > 0
 )
 select task_id, state from t`;
 
@@ -112,10 +114,6 @@ export const createStatement = (tasks: readonly NewTask[], nowIso: string): Stat
   const edges = tasks
     .flatMap(task => task.dependencies.map(required => ({ dependent: task.taskId, required, anyOutcome: task.anyOutcome })))
     .sort((a, b) => (a.required < b.required ? -1 : a.required > b.required ? 1 : 0)); // locks are taken in the order of ids
-  values.push(
-    textArray(edges.map(e => e.dependent)),
-    textArray(edges.map(e => e.required)),
-    boolArray(edges.map(e => e.anyOutcome)),
-  );
+  values.push(textArray(edges.map(e => e.dependent)), textArray(edges.map(e => e.required)), boolArray(edges.map(e => e.anyOutcome)));
   return { text: CREATE_WITH_DEPENDENCIES, values };
 };

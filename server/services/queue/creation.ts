@@ -79,11 +79,14 @@ const createAlone = async (ctx: Ctx, task: NewTask): Promise<string> => {
 const checkGroup = async (tx: Tx, { taskGroupId, schedulerId }: NewTask): Promise<void> => {
   const group = await getGroup(tx, taskGroupId);
   if (group && group.schedulerId !== schedulerId) {
-    conflict('Task group `{{taskGroupId}}` belongs to schedulerId `{{owner}}`; all its tasks must have it, and this one has `{{schedulerId}}`.', {
-      taskGroupId,
-      schedulerId,
-      owner: group.schedulerId,
-    });
+    conflict(
+      'Task group `{{taskGroupId}}` belongs to schedulerId `{{owner}}`; all its tasks must have it, and this one has `{{schedulerId}}`.',
+      {
+        taskGroupId,
+        schedulerId,
+        owner: group.schedulerId,
+      },
+    );
   }
   if (group?.sealed) {
     conflict('Task group `{{taskGroupId}}` is sealed since {{sealed}}: it takes no more tasks.', {
@@ -101,9 +104,12 @@ const repeatTask = async (tx: Tx, task: NewTask): Promise<string | undefined> =>
   }
   const stored = await getDefinition(tx, task.taskId);
   if (!stored || !isSameDefinition(task, stored)) {
-    conflict('Task `{{taskId}}` exists with another definition. Choose a new task id, or repeat the call with the definition of the first one.', {
-      taskId: task.taskId,
-    });
+    conflict(
+      'Task `{{taskId}}` exists with another definition. Choose a new task id, or repeat the call with the definition of the first one.',
+      {
+        taskId: task.taskId,
+      },
+    );
   }
   const status = JSON.parse(existing.status) as TaskStatus;
   const pristine: TaskStatus = { ...status, retriesLeft: task.retries, state: 'unscheduled', runs: [] };
@@ -121,7 +127,10 @@ const checkDependencies = async (tx: Tx, task: NewTask): Promise<void> => {
   const known = new Map(found.map(row => [row.taskId, row.expires.getTime()]));
   const missing = required.filter(id => !known.has(id));
   if (missing.length > 0) {
-    inputError('Dependencies {{missing}} of task `{{taskId}}` do not exist. Create them first.', { missing: missing.slice(0, 20), taskId: task.taskId });
+    inputError('Dependencies {{missing}} of task `{{taskId}}` do not exist. Create them first.', {
+      missing: missing.slice(0, 20),
+      taskId: task.taskId,
+    });
   }
   const expiring = required.filter(id => (known.get(id) as number) < task.deadlineMs);
   if (expiring.length > 0) {

@@ -1,6 +1,8 @@
 /** What every handler and loop of the queue is given. */
 import type { Platform } from '../../platform/service.ts';
+import type { Due } from './due.ts';
 import type { HotPath } from './hot-path.ts';
+import type { DeadlineCursor } from './loops.ts';
 import type { TaskReader } from './read-path.ts';
 import type { SeenRecorder } from './seen.ts';
 import type { Unanswered } from './unanswered.ts';
@@ -37,4 +39,8 @@ export interface Ctx {
   readonly waiters: Waiters;
   readonly unanswered: Unanswered;
   readonly wake: Wake;
+  /** When the next claim runs out, and the next deadline has to be looked at. */
+  readonly claimsDue: Due;
+  readonly deadlinesDue: Due;
+  readonly deadlines: DeadlineCursor;
 }

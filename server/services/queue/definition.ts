@@ -89,7 +89,10 @@ export const checkTimes = (
     return inputError('`deadline` ({{deadline}}) is past: it is {{now}} now.', times);
   }
   if (deadlineMs > nowMs + config.maxDeadlineDays * DAY_MS + CLOCK_DRIFT_MS) {
-    return inputError('`deadline` ({{deadline}}) is more than {{days}} days from now ({{now}}).', { ...times, days: config.maxDeadlineDays });
+    return inputError('`deadline` ({{deadline}}) is more than {{days}} days from now ({{now}}).', {
+      ...times,
+      days: config.maxDeadlineDays,
+    });
   }
   if (expiresMs < deadlineMs) {
     return inputError('`expires` ({{expires}}) is before `deadline` ({{deadline}}).', times);

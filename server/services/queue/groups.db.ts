@@ -56,7 +56,10 @@ where t.task_group_id = $1 and t.task_id collate platform.protocol_order > $2 or
 
 /** Tasks of a group in the order of ids, after the id given (`''` from the start). */
 export const listGroupTasks = async (db: Query, taskGroupId: string, after: string, limit: number): Promise<ListedTask[]> =>
-  (await db.run<Listed>({ text: LIST, values: [taskGroupId, after, limit] })).rows.map(row => ({ taskId: row.taskId, text: listedText(row) }));
+  (await db.run<Listed>({ text: LIST, values: [taskGroupId, after, limit] })).rows.map(row => ({
+    taskId: row.taskId,
+    text: listedText(row),
+  }));
 
 const DEPENDENTS = `select t.task_id, t.priority, t.definition, ${statusSql('t')} as status
 from queue.deps d join queue.tasks t on t.task_id = (d.dependent collate "C")

@@ -9,14 +9,7 @@ import type { Row, Statement } from '../../db/sql.ts';
 import { isConnectionError, isRetryable } from '../../db/sql.ts';
 import type { Clock, Timer } from '../../platform/clock.ts';
 import { notifyOutbox } from '../../platform/events.ts';
-import {
-  type ClaimRequest,
-  type ClaimedRow,
-  type ReclaimedRow,
-  answeredStatement,
-  claimStatement,
-  reclaimStatement,
-} from './claim.db.ts';
+import { type ClaimRequest, type ClaimedRow, type ReclaimedRow, answeredStatement, claimStatement, reclaimStatement } from './claim.db.ts';
 import { type CreatedRow, createStatement } from './create.db.ts';
 import type { NewTask } from './definition.ts';
 import { type EndedRow, type ReleasedRow, type RunEnd, endRunsStatement, satisfyStatement } from './resolve.db.ts';
@@ -137,9 +130,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const ends = items.flatMap(item => (item.kind === 'end' ? [item.end] : []));
     const reclaims = items.flatMap(item => (item.kind === 'reclaim' ? [item.run] : []));
     const { picked: creates, postponed } = pickCreates(items);
-    const deal = options
-      .waiters()
-      .deal(countBy(creates.filter(task => task.dependencies.length === 0).map(task => task.taskQueueId)));
+    const deal = options.waiters().deal(countBy(creates.filter(task => task.dependencies.length === 0).map(task => task.taskQueueId)));
     const noted = items.some(item => item.kind === 'note') ? [...answers.values()].slice(0, MAX_BATCH) : [];
     for (const claim of noted) {
       answers.delete(runKey(claim));
@@ -303,6 +294,4 @@ const runRetrying = async (lane: Lane, statements: readonly Statement[]): Promis
 
 /** Groups are locked in the order of their ids. */
 const sortByGroup = (tasks: readonly NewTask[]): NewTask[] =>
-  tasks.toSorted((a, b) =>
-    a.taskGroupId === b.taskGroupId ? (a.taskId < b.taskId ? -1 : 1) : a.taskGroupId < b.taskGroupId ? -1 : 1,
-  );
+  tasks.toSorted((a, b) => (a.taskGroupId === b.taskGroupId ? (a.taskId < b.taskId ? -1 : 1) : a.taskGroupId < b.taskGroupId ? -1 : 1));

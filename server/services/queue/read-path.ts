@@ -19,9 +19,7 @@ interface Item {
 export const makeTaskReader = (lane: Lane): TaskReader => {
   const batcher = makeBatcher<Item, StatusRow | DefinitionRow | undefined>({
     flush: async items => {
-      const ids = (kind: Item['kind']): string[] => [
-        ...new Set(items.filter(item => item.kind === kind).map(item => item.taskId)),
-      ];
+      const ids = (kind: Item['kind']): string[] => [...new Set(items.filter(item => item.kind === kind).map(item => item.taskId))];
       const [statuses, definitions] = [ids('status'), ids('definition')];
       const results = await lane.run([
         ...(statuses.length > 0 ? [statusesStatement(statuses)] : []),

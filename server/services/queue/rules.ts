@@ -53,7 +53,7 @@ export type Outcome = 'completed' | 'failed' | 'exception';
 /** A run as far as a report about it must know it. */
 export interface ReportedRun {
   readonly state: string;
-  readonly reasonResolved?: string;
+  readonly reasonResolved?: string | undefined;
 }
 
 /**

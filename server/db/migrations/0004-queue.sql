@@ -37,7 +37,7 @@ create table queue.tasks (
   definition text not null
 ) with (fillfactor = 85);
 create index tasks_group on queue.tasks (task_group_id, task_id collate platform.protocol_order);
-create index tasks_deadline on queue.tasks (deadline);
+create index tasks_deadline on queue.tasks (deadline, task_id);
 create index tasks_expires on queue.tasks (expires);
 
 -- Runs that wait for a worker, in the order in which they are handed out.

@@ -1,0 +1,160 @@
+/** The queue: tasks from their creation to their outcome. See README.md. */
+import { queueApi } from '@tscluster/api/queue/api.ts';
+import { integer } from '../../platform/config.ts';
+import { apiError } from '../../platform/errors.ts';
+import { run } from '../../platform/loop.ts';
+import { type Handlers, type Platform, type RunningService, defineService, serve } from '../../platform/service.ts';
+import type { Ctx, QueueConfig, Wake } from './ctx.ts';
+import { makeDue } from './due.ts';
+import { claimHandlers } from './handlers/claims.ts';
+import { countHandlers } from './handlers/counts.ts';
+import { groupHandlers } from './handlers/groups.ts';
+import { taskHandlers } from './handlers/tasks.ts';
+import { makeHotPath } from './hot-path.ts';
+import { claimExpiry, deadlines, dependencies, expireDependencies, expireGroups, expireTasks, newDeadlineCursor } from './loops.ts';
+import { makeTaskReader } from './read-path.ts';
+import type { SeenRecorder } from './seen.ts';
+import { makeUnanswered } from './unanswered.ts';
+import { type Waiters, makeWaiters } from './waiters.ts';
+import { workerRemoved } from './worker-removed.ts';
+
+/** Waiting workers look by themselves now and then, should a wake-up have been lost. */
+const SAFETY_NET_MS = 2_000;
+
+const pendingIn = (taskQueueId: string): string => `queue/pending/${taskQueueId}`;
+const FANOUTS = 'queue/fanouts';
+
+/** What the running service is made of, for tests and measurements. */
+export const contexts = new WeakMap<RunningService, Ctx>();
+
+export const queueService = defineService({
+  name: 'queue',
+  settings: {
+    claimTimeoutSeconds: integer('TASK_CLAIM_TIMEOUT', 'seconds for which a claim lasts unless it is renewed', {
+      fallback: 1200,
+      min: 1,
+      max: 86_400,
+    }),
+    maxDeadlineDays: integer('MAX_TASK_DEADLINE_DAYS', 'how many days ahead the deadline of a task may be', {
+      fallback: 5,
+      min: 1,
+      max: 365,
+    }),
+    maxDependencies: integer('TASK_MAX_DEPENDENCIES', 'dependencies that one task may have', { fallback: 10_000, min: 0, max: 10_000 }),
+    deadlineDelaySeconds: integer('QUEUE_DEADLINE_DELAY', 'seconds after its deadline when a task is given up', {
+      fallback: 60,
+      min: 1,
+      max: 3600,
+    }),
+    expirationDelayMinutes: integer('QUEUE_EXPIRATION_DELAY', 'minutes after their expiry when tasks and groups are removed', {
+      fallback: 30,
+      min: 0,
+      max: 1440,
+    }),
+  },
+  start: (platform, settings) => {
+    const config: QueueConfig = {
+      claimTimeoutMs: settings.claimTimeoutSeconds * 1000,
+      maxDeadlineDays: settings.maxDeadlineDays,
+      maxDependencies: settings.maxDependencies,
+      deadlineDelayMs: settings.deadlineDelaySeconds * 1000,
+      expirationDelayMs: settings.expirationDelayMinutes * 60_000,
+    };
+    const seen: SeenRecorder = { worker: () => undefined, taskQueue: () => undefined, isQuarantined: () => false };
+    const { ctx, stop, onFanouts } = makeCtx(platform, config, seen);
+    const handlers: Handlers<typeof queueApi, Ctx> = completed({ ...taskHandlers, ...claimHandlers, ...countHandlers, ...groupHandlers });
+    const running: RunningService = {
+      apis: [serve(queueApi, handlers, ctx)],
+      loops: [
+        run(claimExpiry, ctx, wake => ctx.claimsDue.onDue(wake)),
+        run(deadlines, ctx, wake => ctx.deadlinesDue.onDue(wake)),
+        run(dependencies, ctx, onFanouts),
+        run(expireTasks, ctx),
+        run(expireGroups, ctx),
+        run(expireDependencies, ctx),
+      ],
+      subscriptions: [workerRemoved(ctx)],
+      close: stop,
+    };
+    contexts.set(running, ctx);
+    return running;
+  },
+});
+
+/** Methods of artifacts, workers and task queues join here. */
+const completed = (some: Partial<Handlers<typeof queueApi, Ctx>>): Handlers<typeof queueApi, Ctx> =>
+  ({
+    ...Object.fromEntries(
+      Object.keys(queueApi.methods).map(name => [name, () => apiError('InputError', `${name} is not served by this installation.`)]),
+    ),
+    ...some,
+  }) as Handlers<typeof queueApi, Ctx>;
+
+const makeCtx = (
+  platform: Platform,
+  config: QueueConfig,
+  seen: SeenRecorder,
+): { ctx: Ctx; stop: () => Promise<void>; onFanouts: (wake: () => void) => void } => {
+  const { clock } = platform;
+  const claimsDue = makeDue(clock);
+  const deadlinesDue = makeDue(clock);
+  const unanswered = makeUnanswered(platform.db, clock, config.claimTimeoutMs);
+  const listening = new Map<string, () => void>();
+  const fanoutWakes: (() => void)[] = [];
+
+  const wake: Wake = {
+    pending: (taskQueueId, count) => {
+      if (waiters.wake(taskQueueId, count) < count) {
+        platform.notify(pendingIn(taskQueueId));
+      }
+    },
+    claims: takenUntilMs => claimsDue.at(takenUntilMs),
+    deadline: deadlineMs => deadlinesDue.at(deadlineMs + config.deadlineDelayMs),
+    fanouts: () => platform.notify(FANOUTS),
+  };
+  const waiters: Waiters = makeWaiters({
+    clock,
+    ask: () => hot.ask(),
+    isExcluded: ({ taskQueueId, workerGroup, workerId }) => seen.isQuarantined(taskQueueId, workerGroup, workerId),
+    onQueue: (taskQueueId, waiting) => {
+      if (waiting) {
+        listening.set(
+          taskQueueId,
+          platform.onNotify(pendingIn(taskQueueId), () => void waiters.wake(taskQueueId)),
+        );
+      } else {
+        listening.get(taskQueueId)?.();
+        listening.delete(taskQueueId);
+      }
+    },
+  });
+  const hot = makeHotPath({
+    lane: platform.openLane('queue'),
+    clock,
+    claimTimeoutMs: config.claimTimeoutMs,
+    waiters: () => waiters,
+    wake,
+    onDoubt: worker => unanswered.suspect(worker),
+  });
+  const reader = makeTaskReader(platform.openLane('queue reads'));
+
+  const net = { timer: clock.setTimer(SAFETY_NET_MS, () => look(), { unref: true }) };
+  const look = (): void => {
+    waiters.wakeAll();
+    net.timer = clock.setTimer(SAFETY_NET_MS, look, { unref: true });
+  };
+
+  return {
+    ctx: { platform, config, seen, hot, reader, waiters, unanswered, wake, claimsDue, deadlinesDue, deadlines: newDeadlineCursor() },
+    stop: async () => {
+      net.timer.cancel();
+      claimsDue.stop();
+      deadlinesDue.stop();
+      fanoutWakes.forEach(stopListening => stopListening());
+      await Promise.all([hot.drain(), reader.drain()]);
+    },
+    onFanouts: wakeLoop => {
+      fanoutWakes.push(platform.onNotify(FANOUTS, wakeLoop));
+    },
+  };
+};
