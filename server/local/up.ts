@@ -70,9 +70,9 @@ const requireAnswers = async (rootUrl: string, paths: readonly string[]): Promis
   await Promise.all(
     paths.map(async each => {
       const response = await fetch(rootUrl + each);
-      await response.arrayBuffer();
+      const body = await response.text();
       if (!response.ok) {
-        throw new Error(`${rootUrl}${each} answers ${response.status}`);
+        throw new Error(`${rootUrl}${each} answers ${response.status}: ${body}`);
       }
     }),
   );

@@ -17,6 +17,17 @@ const SECRET_FIELDS = [
   'req.headers.authorization',
 ];
 
+const ERROR_FIELDS = ['code', 'detail', 'hint', 'constraint', 'schema', 'table', 'statusCode'] as const;
+
+/** An error as facts: what it says and where, without the connections and requests that libraries hang on their errors. */
+export const describeError = (error: unknown): object => {
+  if (!(error instanceof Error)) {
+    return { message: String(error) };
+  }
+  const fields = Object.fromEntries(ERROR_FIELDS.flatMap(name => (name in error ? [[name, (error as never)[name]]] : [])));
+  return { type: error.name, message: error.message, ...fields, stack: error.stack, ...(error.cause ? { cause: describeError(error.cause) } : {}) };
+};
+
 /** A logger that writes JSON lines to `destination` (default stderr). */
 export const makeLog = (options: { level?: string; destination?: DestinationStream; base?: Record<string, unknown> } = {}): Log =>
   pino(
@@ -24,6 +35,7 @@ export const makeLog = (options: { level?: string; destination?: DestinationStre
       level: options.level ?? 'info',
       base: options.base ?? {},
       timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: describeError },
       formatters: { level: label => ({ level: label }) },
       redact: { paths: [...SECRET_FIELDS, ...SECRET_FIELDS.filter(f => !f.includes('.')).map(f => `*.${f}`)], censor: '[redacted]' },
     },

@@ -15,11 +15,11 @@ export const withOperationalMethods = (served: ServedApi, version: Version, cloc
   return {
     ...served,
     handlers: {
+      ...served.handlers,
       ping: () => Promise.resolve({ alive: true, uptime: (clock.monotonicMs() - startedMs) / 1000 }),
       version: () => Promise.resolve({ ...version }),
       heartbeat: () => Promise.resolve({}),
       lbheartbeat: () => Promise.resolve({}),
-      ...served.handlers,
     } as unknown as ServedApi['handlers'],
   };
 };
