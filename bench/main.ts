@@ -2,7 +2,7 @@
  * `npm run bench`: starts an installation in a temporary folder, measures it warm, and writes `bench/results.md`. Load generator, server and Postgres
  * share the machine, as in the budget. Options: `--quick` for a tenth of the calls, `--no-write` to leave the file alone, `--only create,chain`.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -65,7 +65,7 @@ try {
   const env = await fs.readFile(path.join(dataDir, 'env'), 'utf8');
   const value = (name: string): string => new RegExp(`${name}='?([^'\n]*)'?`).exec(env)?.[1] ?? '';
   const [postmaster] = (await fs.readFile(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n');
-  const postgresPid = Number(
+  const postgresPid = Number(postmaster);
     execFileSync('pgrep', ['-f', '-o', `postgres.* -D ${dataDir}/postgres`], { encoding: 'utf8' }).trim() || postmaster,
   );
   const target: Target = {
