@@ -66,8 +66,6 @@ try {
   const value = (name: string): string => new RegExp(`${name}='?([^'\n]*)'?`).exec(env)?.[1] ?? '';
   const [postmaster] = (await fs.readFile(path.join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n');
   const postgresPid = Number(postmaster);
-    execFileSync('pgrep', ['-f', '-o', `postgres.* -D ${dataDir}/postgres`], { encoding: 'utf8' }).trim() || postmaster,
-  );
   const target: Target = {
     rootUrl: value('TASKCLUSTER_ROOT_URL'),
     credentials: { clientId: value('TASKCLUSTER_CLIENT_ID'), accessToken: value('TASKCLUSTER_ACCESS_TOKEN') },
