@@ -68,10 +68,11 @@ const outputOf = (stream: NodeJS.WriteStream, env: Context['env']): Output => {
       }),
     isTerminal,
     get columns() {
-      return stream.columns ?? 120;
+      // a terminal that does not know its size says 0
+      return stream.columns || 120;
     },
     get rows() {
-      return stream.rows ?? 40;
+      return stream.rows || 40;
     },
     style: new Ansis(hasColor ? 1 : 0),
   };

@@ -10,12 +10,18 @@ export interface Screen {
 
 export const screenOn = (output: Output): Screen => {
   let drawn = 0;
+  let last = '';
   return {
     draw: async (block, above = []) => {
+      const text = [...above, ...block].map(line => `${line}\n`).join('');
+      if (above.length === 0 && text === last && drawn > 0) {
+        return;
+      }
+      last = text;
       // one write: a terminal that shows half a block flickers
       const up = drawn > 0 ? `\x1b[${drawn}A\r\x1b[J` : '';
       drawn = block.length;
-      await output.write(up + [...above, ...block].map(line => `${line}\n`).join(''));
+      await output.write(up + text);
     },
     leave: () => {
       drawn = 0;

@@ -195,5 +195,5 @@ export const readLogTail = async (
     // enough for many long lines, whatever the log's size
     tail = (tail + decoder.decode(bytes, { stream: true })).slice(-64 * 1024);
   });
-  return outcome === 'absent' ? undefined : tail.replace(/\n+$/, '').split('\n').slice(-maxLines);
+  return outcome === 'absent' || tail.trim() === '' ? undefined : tail.trimEnd().split('\n').slice(-maxLines);
 };
