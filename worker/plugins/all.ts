@@ -7,6 +7,7 @@ import { exitStatus } from './exit-status.ts';
 import { liveLog } from './live-log.ts';
 import { maxRunTime } from './max-run-time.ts';
 import type { PluginDefinition } from './plugin.ts';
+import { taskclusterProxy } from './taskcluster-proxy.ts';
 
 export const plugins: readonly PluginDefinition[] = [
   backingLog,
@@ -14,6 +15,7 @@ export const plugins: readonly PluginDefinition[] = [
   absentFeatures,
   // before plugins that set variables of their own, which the task may not override
   env,
+  taskclusterProxy,
   exitStatus,
   // after everything that fetches content: a file may be published from a cache only before the cache is given back
   artifacts,
