@@ -6,6 +6,7 @@ import { env } from './env.ts';
 import { exitStatus } from './exit-status.ts';
 import { liveLog } from './live-log.ts';
 import { maxRunTime } from './max-run-time.ts';
+import { mounts } from './mounts.ts';
 import type { PluginDefinition } from './plugin.ts';
 import { taskclusterProxy } from './taskcluster-proxy.ts';
 
@@ -15,6 +16,7 @@ export const plugins: readonly PluginDefinition[] = [
   absentFeatures,
   // before plugins that set variables of their own, which the task may not override
   env,
+  mounts,
   taskclusterProxy,
   exitStatus,
   // after everything that fetches content: a file may be published from a cache only before the cache is given back

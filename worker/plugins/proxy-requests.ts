@@ -162,7 +162,13 @@ const answerBewit = async (options: ProxyOptions, request: IncomingMessage, resp
     return;
   }
   const { authorizedScopes, clock } = options;
-  const signed = await signUrl({ credentials: options.credentials(), authorizedScopes, nowMs: clock.nowMs(), url, expirySeconds: BEWIT_SECONDS });
+  const signed = await signUrl({
+    credentials: options.credentials(),
+    authorizedScopes,
+    nowMs: clock.nowMs(),
+    url,
+    expirySeconds: BEWIT_SECONDS,
+  });
   response.writeHead(303, { location: signed, 'content-type': 'text/plain' });
   response.end(signed);
 };

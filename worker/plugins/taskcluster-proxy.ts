@@ -23,7 +23,9 @@ export const taskclusterProxy = definePlugin({
         return {
           prepare: async () => {
             if (payload.taskclusterProxyInterface === 'docker-bridge') {
-              throw malformedPayload('payload.taskclusterProxyInterface: docker-bridge is not available, because this worker runs no containers.');
+              throw malformedPayload(
+                'payload.taskclusterProxyInterface: docker-bridge is not available, because this worker runs no containers.',
+              );
             }
           },
           build: async builder => {
