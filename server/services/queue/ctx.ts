@@ -1,12 +1,13 @@
 /** What every handler and loop of the queue is given. */
 import type { Platform } from '../../platform/service.ts';
+import type { ArtifactStorage } from './artifacts-storage.ts';
 import type { Due } from './due.ts';
 import type { HotPath } from './hot-path.ts';
 import type { DeadlineCursor } from './loops.ts';
 import type { TaskReader } from './read-path.ts';
-import type { SeenRecorder } from './seen.ts';
 import type { Unanswered } from './unanswered.ts';
 import type { Waiters } from './waiters.ts';
+import type { WorkerRecorder } from './workers-seen.ts';
 
 export interface QueueConfig {
   readonly claimTimeoutMs: number;
@@ -33,7 +34,8 @@ export interface Wake {
 export interface Ctx {
   readonly platform: Platform;
   readonly config: QueueConfig;
-  readonly seen: SeenRecorder;
+  readonly seen: WorkerRecorder;
+  readonly artifacts: ArtifactStorage;
   readonly hot: HotPath;
   readonly reader: TaskReader;
   readonly waiters: Waiters;

@@ -1,22 +1,27 @@
 /** The queue: tasks from their creation to their outcome. See README.md. */
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { integer } from '../../platform/config.ts';
-import { apiError } from '../../platform/errors.ts';
 import { run } from '../../platform/loop.ts';
 import { type Handlers, type Platform, type RunningService, defineService, serve } from '../../platform/service.ts';
+import { artifactExpiry } from './artifacts-expiry.ts';
+import { artifactSettings, makeArtifactStorage } from './artifacts-storage.ts';
 import type { Ctx, QueueConfig, Wake } from './ctx.ts';
 import { makeDue } from './due.ts';
+import { artifactHandlers } from './handlers/artifacts.ts';
 import { claimHandlers } from './handlers/claims.ts';
 import { countHandlers } from './handlers/counts.ts';
 import { groupHandlers } from './handlers/groups.ts';
+import { taskQueueHandlers } from './handlers/task-queues.ts';
 import { taskHandlers } from './handlers/tasks.ts';
+import { workerHandlers } from './handlers/workers.ts';
 import { makeHotPath } from './hot-path.ts';
 import { claimExpiry, deadlines, dependencies, expireDependencies, expireGroups, expireTasks, newDeadlineCursor } from './loops.ts';
 import { makeTaskReader } from './read-path.ts';
-import type { SeenRecorder } from './seen.ts';
 import { makeUnanswered } from './unanswered.ts';
 import { type Waiters, makeWaiters } from './waiters.ts';
 import { workerRemoved } from './worker-removed.ts';
+import { workerInfoExpiry } from './workers-expiry.ts';
+import { makeWorkerRecorder } from './workers-seen.ts';
 
 /** Waiting workers look by themselves now and then, should a wake-up have been lost. */
 const SAFETY_NET_MS = 2_000;
@@ -30,6 +35,7 @@ export const contexts = new WeakMap<RunningService, Ctx>();
 export const queueService = defineService({
   name: 'queue',
   settings: {
+    ...artifactSettings,
     claimTimeoutSeconds: integer('TASK_CLAIM_TIMEOUT', 'seconds for which a claim lasts unless it is renewed', {
       fallback: 1200,
       min: 1,
@@ -52,7 +58,7 @@ export const queueService = defineService({
       max: 1440,
     }),
   },
-  start: (platform, settings) => {
+  start: async (platform, settings) => {
     const config: QueueConfig = {
       claimTimeoutMs: settings.claimTimeoutSeconds * 1000,
       maxDeadlineDays: settings.maxDeadlineDays,
@@ -60,9 +66,18 @@ export const queueService = defineService({
       deadlineDelayMs: settings.deadlineDelaySeconds * 1000,
       expirationDelayMs: settings.expirationDelayMinutes * 60_000,
     };
-    const seen: SeenRecorder = { worker: () => undefined, taskQueue: () => undefined, isQuarantined: () => false };
-    const { ctx, stop, onFanouts } = makeCtx(platform, config, seen);
-    const handlers: Handlers<typeof queueApi, Ctx> = completed({ ...taskHandlers, ...claimHandlers, ...countHandlers, ...groupHandlers });
+    const seen = makeWorkerRecorder(platform);
+    await seen.start();
+    const { ctx, stop, onFanouts } = makeCtx(platform, config, { seen, artifacts: makeArtifactStorage(platform, settings) });
+    const handlers: Handlers<typeof queueApi, Ctx> = {
+      ...taskHandlers,
+      ...claimHandlers,
+      ...countHandlers,
+      ...groupHandlers,
+      ...artifactHandlers,
+      ...workerHandlers,
+      ...taskQueueHandlers,
+    };
     const running: RunningService = {
       apis: [serve(queueApi, handlers, ctx)],
       loops: [
@@ -72,6 +87,8 @@ export const queueService = defineService({
         run(expireTasks, ctx),
         run(expireGroups, ctx),
         run(expireDependencies, ctx),
+        run(artifactExpiry, ctx),
+        run(workerInfoExpiry, ctx),
       ],
       subscriptions: [workerRemoved(ctx)],
       close: stop,
@@ -81,19 +98,10 @@ export const queueService = defineService({
   },
 });
 
-/** Methods of artifacts, workers and task queues join here. */
-const completed = (some: Partial<Handlers<typeof queueApi, Ctx>>): Handlers<typeof queueApi, Ctx> =>
-  ({
-    ...Object.fromEntries(
-      Object.keys(queueApi.methods).map(name => [name, () => apiError('InputError', `${name} is not served by this installation.`)]),
-    ),
-    ...some,
-  }) as Handlers<typeof queueApi, Ctx>;
-
 const makeCtx = (
   platform: Platform,
   config: QueueConfig,
-  seen: SeenRecorder,
+  { seen, artifacts }: Pick<Ctx, 'seen' | 'artifacts'>,
 ): { ctx: Ctx; stop: () => Promise<void>; onFanouts: (wake: () => void) => void } => {
   const { clock } = platform;
   const claimsDue = makeDue(clock);
@@ -145,13 +153,27 @@ const makeCtx = (
   };
 
   return {
-    ctx: { platform, config, seen, hot, reader, waiters, unanswered, wake, claimsDue, deadlinesDue, deadlines: newDeadlineCursor() },
+    ctx: {
+      platform,
+      config,
+      seen,
+      artifacts,
+      hot,
+      reader,
+      waiters,
+      unanswered,
+      wake,
+      claimsDue,
+      deadlinesDue,
+      deadlines: newDeadlineCursor(),
+    },
     stop: async () => {
       net.timer.cancel();
       claimsDue.stop();
       deadlinesDue.stop();
       fanoutWakes.forEach(stopListening => stopListening());
       await Promise.all([hot.drain(), reader.drain()]);
+      await seen.close();
     },
     onFanouts: wakeLoop => {
       fanoutWakes.push(platform.onNotify(FANOUTS, wakeLoop));

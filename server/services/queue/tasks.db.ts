@@ -59,6 +59,10 @@ export const getTask = async (db: Query, taskId: string): Promise<TaskRow | unde
 export const lockTask = async (tx: Tx, taskId: string): Promise<TaskRow | undefined> =>
   (await tx.run<TaskRow>({ text: `${TASK} for update`, values: [taskId] })).rows[0];
 
+/** Reads a task whose state nobody changes until the transaction ends; others may read it in the same way. */
+export const shareTask = async (tx: Tx, taskId: string): Promise<TaskRow | undefined> =>
+  (await tx.run<TaskRow>({ text: `${TASK} for share`, values: [taskId] })).rows[0];
+
 /** The definition as stored (without `{` and priority) and the priority's rank. */
 export const getDefinition = async (db: Query, taskId: string): Promise<DefinitionRow | undefined> =>
   (await db.run<DefinitionRow>(definitionsStatement([taskId]))).rows[0];
