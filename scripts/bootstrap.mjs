@@ -214,6 +214,21 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
 const FROM_TERMINAL = new Set(['SIGINT', 'SIGQUIT']);
 const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
 
+/**
+ * Tells when npm or npx is gone, or the shell that it puts between: they pass a signal on to their own child at most, and nothing when they are killed.
+ * Started by anything else, this process may outlive it, as a server put in the background does.
+ */
+const watchParent = onGone => {
+  const parent = process.ppid;
+  return process.env.npm_command === undefined
+    ? undefined
+    : setInterval(() => {
+        if (process.ppid !== parent) {
+          onGone();
+        }
+      }, 500);
+};
+
 const continueIn = (command, program, args, { flags, env, endWithParent }) =>
   new Promise((resolve, reject) => {
     // The pipe at descriptor 3 closes when this process ends, in whatever way: a server reads it so as not to outlive its terminal or test.
@@ -228,10 +243,12 @@ const continueIn = (command, program, args, { flags, env, endWithParent }) =>
         }
       });
     }
+    const watch = endWithParent ? watchParent(() => child.kill('SIGTERM')) : undefined;
     child.on('error', error =>
       reject(new BootstrapError(`${command} cannot be run on this machine (${error.message}). Install Node 24 or later, and start again.`)),
     );
     child.on('exit', (code, signal) => {
+      clearInterval(watch);
       for (const name of FORWARDED) {
         process.removeAllListeners(name);
       }

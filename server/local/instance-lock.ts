@@ -5,18 +5,26 @@
 import fs from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import type { Clock } from '@tscluster/client/clock.ts';
 import { StartProblem } from './problem.ts';
 
 export interface InstanceLock {
   /** What another start is told: the URL, once it is known. */
   announce(url: string): void;
+  /** From now on another start waits for the release instead of being refused. */
+  announceEnd(): void;
   release(): Promise<void>;
 }
 
 interface Holder {
   readonly pid?: number;
   readonly url?: string;
+  readonly isStopping?: boolean;
 }
+
+const STOP_MS = 60_000;
+
+let attempts = 0; // of this process
 
 /** Who answers on a socket; undefined when nobody does. */
 const ask = (socketPath: string): Promise<Holder | undefined> =>
@@ -54,10 +62,12 @@ const ask = (socketPath: string): Promise<Holder | undefined> =>
  * @param runFolder the folder of the sockets; it must exist
  * @param dataDir only for the message
  */
-export const takeInstanceLock = async (runFolder: string, dataDir: string): Promise<InstanceLock> => {
+export const takeInstanceLock = async (runFolder: string, dataDir: string, clock: Clock): Promise<InstanceLock> => {
   const lockPath = path.join(runFolder, 'lock');
-  const ownPath = path.join(runFolder, `${process.pid}`);
-  const state: { pid: number; url?: string } = { pid: process.pid };
+  attempts += 1;
+  const ownPath = path.join(runFolder, `${process.pid}.${attempts}`);
+  const state: { pid: number; url?: string; isStopping?: boolean } = { pid: process.pid };
+  const giveUpMs = clock.monotonicMs() + STOP_MS;
   const server = net.createServer(socket => {
     socket.on('error', () => undefined);
     socket.end(JSON.stringify(state));
@@ -73,7 +83,7 @@ export const takeInstanceLock = async (runFolder: string, dataDir: string): Prom
   const refuse = async (holder: Holder): Promise<never> => {
     await close();
     throw new StartProblem(
-      `Another Taskcluster uses ${dataDir} already: process ${holder.pid ?? 'unknown'}${holder.url ? `, at ${holder.url}` : ', which is starting'}. ` +
+      `Another Taskcluster uses ${dataDir} already: process ${holder.pid ?? 'unknown'}${holder.isStopping ? ', which is stopping' : holder.url ? `, at ${holder.url}` : ', which is starting'}. ` +
         'Use that one, or stop it, or choose another folder with --data-dir DIR (and another port with --port N).',
     );
   };
@@ -89,11 +99,15 @@ export const takeInstanceLock = async (runFolder: string, dataDir: string): Prom
       }
     }
     const holder = await ask(lockPath);
+    if (holder?.isStopping && clock.monotonicMs() < giveUpMs) {
+      await clock.sleep(50);
+      continue;
+    }
     if (holder) {
       await refuse(holder);
     }
     // Dead. Moved aside first, so that of several that found it dead none removes the lock that another has taken meanwhile.
-    const aside = path.join(runFolder, `${process.pid}.dead`);
+    const aside = `${ownPath}.dead`;
     try {
       await fs.rename(lockPath, aside);
     } catch {
@@ -111,6 +125,9 @@ export const takeInstanceLock = async (runFolder: string, dataDir: string): Prom
   return {
     announce: url => {
       state.url = url;
+    },
+    announceEnd: () => {
+      state.isStopping = true;
     },
     release: async () => {
       await fs.rm(lockPath, { force: true });

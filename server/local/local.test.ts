@@ -56,20 +56,31 @@ describe('options', () => {
 
 describe('the lock', () => {
   const take = async (): Promise<InstanceLock> => {
-    const lock = await takeInstanceLock(dir, '/data');
+    const lock = await takeInstanceLock(dir, '/data', systemClock);
     cleanups.push(() => lock.release());
     return lock;
   };
 
   test('names its holder, and is free again after it', async () => {
     const lock = await take();
-    await expect(takeInstanceLock(dir, '/data')).rejects.toThrow(
+    await expect(takeInstanceLock(dir, '/data', systemClock)).rejects.toThrow(
       `Another Taskcluster uses /data already: process ${process.pid}, which is starting.`,
     );
     lock.announce('http://localhost:1234');
-    await expect(takeInstanceLock(dir, '/data')).rejects.toThrow(`process ${process.pid}, at http://localhost:1234.`);
+    await expect(takeInstanceLock(dir, '/data', systemClock)).rejects.toThrow(`process ${process.pid}, at http://localhost:1234.`);
     await lock.release();
     await take();
+  });
+
+  test('is waited for while its holder stops', async () => {
+    const lock = await take();
+    lock.announceEnd();
+    let isTaken = false;
+    const next = take().then(() => (isTaken = true));
+    await systemClock.sleep(0);
+    expect(isTaken).toBe(false);
+    await lock.release();
+    expect(await next).toBe(true);
   });
 
   test('left by a killed process is free', async () => {
@@ -264,7 +275,7 @@ describe('the local worker', () => {
     cleanups.push(() => worker.stop());
     const lives = (): Promise<string[]> =>
       fs.readFile(path.join(folder, 'lives'), 'utf8').then(
-        text => text.trim().split('\n'),
+        text => text.split('\n').filter(line => line !== ''),
         () => [],
       );
     return { pid: () => worker.pid(), stop: () => worker.stop(), lives };

@@ -90,7 +90,7 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
 
   await makeDataFolder(dataDir);
   const runFolder = await chooseRunFolder(path.join(dataDir, 'run'));
-  const lock = await takeInstanceLock(runFolder, dataDir);
+  const lock = await takeInstanceLock(runFolder, dataDir, clock);
   parts.defer(() => lock.release());
 
   const door = await openFrontDoor(options.port);
@@ -222,7 +222,10 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     rootUrl,
     metricsUrl: `http://127.0.0.1:${metricsServer.port}/metrics`,
     envFile: shownEnvFile,
-    stop: () => started.disposeAsync(),
+    stop: () => {
+      lock.announceEnd();
+      return started.disposeAsync();
+    },
   };
 };
 
