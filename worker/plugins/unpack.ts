@@ -8,7 +8,7 @@ import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
 import { extract } from 'tar';
 import bunzip2 from 'unbzip2-stream';
-import { XzReadableStream } from 'xz-decompress';
+import xz from 'xz-decompress'; // CommonJS: Node sees no names in it
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 
 /** Stages between a compressed file and its plain bytes. */
@@ -16,7 +16,7 @@ const decompressors: Readonly<Record<string, (source: Readable) => [Readable, ..
   br: source => [source, createBrotliDecompress()],
   bz2: source => [source, bunzip2()],
   gz: source => [source, createGunzip()],
-  xz: source => [Readable.fromWeb(new XzReadableStream(Readable.toWeb(source) as ReadableStream<Uint8Array>) as NodeReadableStream)],
+  xz: source => [Readable.fromWeb(new xz.XzReadableStream(Readable.toWeb(source) as ReadableStream<Uint8Array>) as NodeReadableStream)],
   zst: source => [source, createZstdDecompress()],
   zz: source => [source, createInflate()],
 };
