@@ -26,8 +26,9 @@ const COLUMNS = sql`w.task_queue_id, w.worker_group, w.worker_id, w.expires, w.f
 /** A known worker of a known task queue. Primary keys. */
 export const getWorkerRow = async (db: Query, key: WorkerKey, now: Date): Promise<WorkerRow | undefined> => {
   const [row] = await db<WorkerRow>`
-    select ${COLUMNS} from queue.workers w join queue.task_queues q on q.task_queue_id = w.task_queue_id
-    where w.task_queue_id = ${key.taskQueueId} and w.worker_group = ${key.workerGroup} and w.worker_id = ${key.workerId}
+    select ${COLUMNS} from queue.workers w
+    where exists (select 1 from queue.task_queues q where q.task_queue_id = ${key.taskQueueId})
+      and w.task_queue_id = ${key.taskQueueId} and w.worker_group = ${key.workerGroup} and w.worker_id = ${key.workerId}
       and (w.expires > ${now} or w.quarantine_until > ${now})`;
   return row;
 };
