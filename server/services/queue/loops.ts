@@ -84,41 +84,60 @@ export const claimExpiry = loop<Ctx>({
 
 /** How far the deadlines were looked at. */
 export interface DeadlineCursor {
-  atMs: number;
-  taskId: string;
-  /** The time that is written down, to start from after a restart. */
-  savedMs: number | undefined;
+  /** Undefined until it was read. */
+  atMs: number | undefined;
+  /** What is written down, to start from after a restart. */
+  savedMs: number;
 }
 
-export const newDeadlineCursor = (): DeadlineCursor => ({ atMs: 0, taskId: '', savedMs: undefined });
+export const newDeadlineCursor = (): DeadlineCursor => ({ atMs: undefined, savedMs: 0 });
 
 const DEADLINES = 'deadlines';
 const SAVE_EVERY_MS = 60_000;
 /** A task may be committed this long after its creation was checked; the cursor does not run ahead of that. */
 const LATE_COMMIT_MS = 60_000;
 
-const loadCursor = async (ctx: Ctx): Promise<void> => {
-  const cursor = ctx.deadlines;
-  if (cursor.savedMs === undefined) {
-    const [row] = await ctx.platform.db<{ at: Date }>`select at from queue.progress where name = ${DEADLINES}`;
+const loadCursor = async ({ platform, deadlines: cursor }: Ctx): Promise<number> => {
+  if (cursor.atMs === undefined) {
+    const [row] = await platform.db<{ at: Date }>`select at from queue.progress where name = ${DEADLINES}`;
     cursor.savedMs = row?.at.getTime() ?? 0;
     cursor.atMs = cursor.savedMs;
   }
+  return cursor.atMs;
 };
 
-const saveCursor = async (ctx: Ctx): Promise<void> => {
-  const cursor = ctx.deadlines;
-  if (cursor.atMs - (cursor.savedMs ?? 0) >= SAVE_EVERY_MS) {
-    await ctx.platform.db`
+const moveCursor = async ({ platform, deadlines: cursor }: Ctx, toMs: number): Promise<void> => {
+  cursor.atMs = Math.max(cursor.atMs ?? 0, toMs);
+  if (cursor.atMs - cursor.savedMs >= SAVE_EVERY_MS) {
+    await platform.db`
       insert into queue.progress as p (name, at) values (${DEADLINES}, ${new Date(cursor.atMs)})
       on conflict (name) do update set at = greatest(p.at, excluded.at)`;
     cursor.savedMs = cursor.atMs;
   }
 };
 
+interface DeadlineRow {
+  readonly taskId: string;
+  readonly taskQueueId: string;
+  readonly state: string;
+  readonly deadline: Date;
+}
+
+const exceedDeadlines = (ctx: Ctx, rows: readonly DeadlineRow[]): Promise<number> =>
+  ctx.platform.db.tx(async tx => {
+    const nowIso = ctx.platform.clock.now().toISOString();
+    const taskIds = rows.map(row => row.taskId);
+    await tx.run(lockPendingStatement(taskIds));
+    const { rows: ended } = await tx.run<{ taskId: string }>(giveUpStatement(taskIds, 'deadline-exceeded', nowIso));
+    await releaseDependents(tx, ctx, ended, nowIso);
+    const queues = new Map(rows.map(row => [row.taskId, row.taskQueueId]));
+    tx.afterCommit(() => ended.forEach(({ taskId }) => countOutcome(ctx, 'exception', 'deadline-exceeded', queues.get(taskId) ?? '/')));
+    return ended.length;
+  });
+
 /**
- * Tasks whose deadline passed some time ago and that are not resolved. Follows the index on deadlines once, whatever became of the tasks: after its
- * deadline and the delay no task can become active again, so that what was passed never needs a second look.
+ * Tasks whose deadline passed some time ago and that are not resolved. Follows the index on deadlines, whatever became of the tasks: after its deadline
+ * and the delay no task can become active again, so that what was passed never needs another look.
  */
 export const deadlines = loop<Ctx>({
   name: 'queue/deadline',
@@ -126,43 +145,33 @@ export const deadlines = loop<Ctx>({
   batch: 500,
   run: async (ctx, limit) => {
     const { db, clock } = ctx.platform;
-    await loadCursor(ctx);
-    const cursor = ctx.deadlines;
+    let atMs = await loadCursor(ctx);
+    let taskId = '';
     const dueMs = clock.nowMs() - ctx.config.deadlineDelayMs;
-    const rows = await db<{ taskId: string; state: string; deadline: Date; taskQueueId: string }>`
-      select task_id, state, deadline, task_queue_id from queue.tasks
-      where (deadline, task_id) > (${new Date(cursor.atMs)}, ${cursor.taskId}) and deadline <= ${new Date(dueMs)}
-      order by deadline, task_id limit ${limit}`;
-    const late = rows.filter(row => row.state === 'unscheduled' || row.state === 'pending' || row.state === 'running');
-    if (late.length > 0) {
-      const taskIds = late.map(row => row.taskId);
-      await db.tx(async tx => {
-        const nowIso = clock.now().toISOString();
-        await tx.run(lockPendingStatement(taskIds));
-        const { rows: ended } = await tx.run<{ taskId: string }>(giveUpStatement(taskIds, 'deadline-exceeded', nowIso));
-        await releaseDependents(tx, ctx, ended, nowIso);
-        const queues = new Map(late.map(row => [row.taskId, row.taskQueueId]));
-        tx.afterCommit(() => ended.forEach(({ taskId }) => countOutcome(ctx, 'exception', 'deadline-exceeded', queues.get(taskId) ?? '/')));
-      });
-    }
-    const last = rows.at(-1);
-    if (last && rows.length === limit) {
-      cursor.atMs = last.deadline.getTime();
-      cursor.taskId = last.taskId;
-    } else {
-      const safeMs = Math.min(dueMs, clock.nowMs() - LATE_COMMIT_MS);
-      if (safeMs > cursor.atMs) {
-        cursor.atMs = safeMs;
-        cursor.taskId = '';
+    let ended = 0;
+    for (;;) {
+      const rows = await db<DeadlineRow>`
+        select task_id, task_queue_id, state, deadline from queue.tasks
+        where (deadline, task_id) > (${new Date(atMs)}, ${taskId}) and deadline <= ${new Date(dueMs)}
+        order by deadline, task_id limit ${limit}`;
+      const late = rows.filter(row => row.state === 'unscheduled' || row.state === 'pending' || row.state === 'running');
+      if (late.length > 0) {
+        ended += await exceedDeadlines(ctx, late);
       }
-      const [next] = await db<{ deadline: Date }>`
-        select deadline from queue.tasks where deadline > ${new Date(dueMs)} order by deadline, task_id limit 1`;
-      if (next) {
-        ctx.deadlinesDue.at(next.deadline.getTime() + ctx.config.deadlineDelayMs);
+      const last = rows.at(-1);
+      if (!last || rows.length < limit) {
+        break;
       }
+      atMs = last.deadline.getTime();
+      taskId = last.taskId;
     }
-    await saveCursor(ctx);
-    return rows.length;
+    await moveCursor(ctx, Math.min(dueMs, clock.nowMs() - LATE_COMMIT_MS));
+    const [next] = await db<{ deadline: Date }>`
+      select deadline from queue.tasks where deadline > ${new Date(dueMs)} order by deadline, task_id limit 1`;
+    if (next) {
+      ctx.deadlinesDue.at(next.deadline.getTime() + ctx.config.deadlineDelayMs);
+    }
+    return Math.min(ended, limit - 1); // everything due was seen
   },
 });
 

@@ -47,6 +47,8 @@ export interface Waiters {
   /** Deals places; `newRuns` counts runs by queue that become pending in this batch. Undefined when nobody is to get any. */
   deal(newRuns: ReadonlyMap<string, number>): Deal | undefined;
   readonly size: number;
+  /** Waiters on whose behalf the queue is being looked at, or will be. */
+  readonly asking: number;
 }
 
 /** Places dealt per queue and batch at most. */
@@ -67,6 +69,7 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
   const queues = new Map<string, Set<Entry>>();
   let asking = new Set<Entry>();
   let size = 0;
+  let dealtNow = 0;
 
   const leave = (entry: Entry): void => {
     if (entry.state === 'gone') {
@@ -180,6 +183,9 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
     get size() {
       return size;
     },
+    get asking() {
+      return asking.size + dealtNow;
+    },
     deal: newRuns => {
       const byQueue = new Map<string, Entry[]>();
       for (const entry of asking) {
@@ -220,6 +226,7 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
         entry.state = 'dealt';
         entry.woken = false;
       }
+      dealtNow += dealt.length;
       const back = (entry: Entry): void => {
         entry.state = 'waiting';
         if (entry.woken) {
@@ -230,6 +237,7 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
         requests: dealt,
         slots,
         deliver: (rows, takenUntilMs) => {
+          dealtNow -= dealt.length;
           const byRequest = new Map<number, Claimed[]>();
           for (const { request, ...row } of rows) {
             const list = byRequest.get(request);
@@ -256,6 +264,7 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
           return orphans;
         },
         release: error => {
+          dealtNow -= dealt.length;
           for (const entry of dealt) {
             if (entry.state === 'dealt') {
               entry.failures++;

@@ -1,0 +1,114 @@
+/** For tests of the queue: definitions to start from, a queue with its loops in hand, and the replay of recorded sequences. */
+import type { MethodInput } from '@tscluster/api/define.ts';
+import { queueApi } from '@tscluster/api/queue/api.ts';
+import { type Client, ApiCallError } from '@tscluster/client/client.ts';
+import { slugid } from '@tscluster/client/clock.ts';
+import type { FakeClock } from '../../testing/clock.ts';
+import { type TestServer, type WithServerOptions, seededRandom, withServer } from '../../testing/server.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Loop } from '../../platform/loop.ts';
+import type { Service } from '../../platform/service.ts';
+import type { Ctx } from './ctx.ts';
+import { contexts, queueService } from './service.ts';
+
+export type NewDefinition = MethodInput<(typeof queueApi)['methods']['createTask']>;
+export type QueueClient = Client<typeof queueApi>;
+
+export const TASK_QUEUE = 'prov/wt';
+export const aWorker = (workerId = 'worker-a') => ({ workerGroup: 'wg1', workerId });
+
+/** A definition that is valid now; the test says only what matters. */
+export const aTask = (clock: Clock, fields: Partial<NewDefinition> = {}): NewDefinition => ({
+  taskQueueId: TASK_QUEUE,
+  created: new Date(clock.nowMs()).toISOString(),
+  deadline: new Date(clock.nowMs() + 3_600_000).toISOString(),
+  payload: {},
+  metadata: { name: 'n', description: 'd', owner: 'o@example.com', source: 'https://src.example' },
+  ...fields,
+});
+
+export interface QueueServer extends TestServer {
+  readonly queue: QueueClient;
+  readonly ctx: Ctx;
+  /** Fresh task ids, the same in every run. */
+  readonly newId: () => string;
+  /** Runs a loop until it has nothing left that is due. */
+  runLoop(loop: Loop<Ctx>): Promise<void>;
+  /** Creates a task; answers with its id. */
+  create(fields?: Partial<NewDefinition>, taskId?: string): Promise<string>;
+  /** Claims for `worker-a`. */
+  claim(tasks?: number, taskQueueId?: string): Promise<string[]>;
+}
+
+let seed = 100;
+
+/** A queue, alone unless more services are given. */
+export const withQueue = async (options: WithServerOptions & { more?: readonly Service[] } = {}): Promise<QueueServer> => {
+  const server = await withServer([queueService, ...(options.more ?? [])], options);
+  const running = server.server.services.get('queue');
+  const ctx = running && contexts.get(running);
+  if (!ctx) {
+    throw new Error('The queue does not run');
+  }
+  const queue = server.client(queueApi);
+  const random = seededRandom(seed++);
+  const newId = (): string => slugid(random);
+  return {
+    ...server,
+    queue,
+    ctx,
+    newId,
+    runLoop: async loop => {
+      while ((await loop.run(ctx, loop.batch)) > 0) {
+        // until nothing is left
+      }
+    },
+    create: async (fields = {}, taskId = newId()) => {
+      await queue.createTask({ taskId }, aTask(server.clock, fields));
+      return taskId;
+    },
+    claim: async (tasks = 1, taskQueueId = TASK_QUEUE) =>
+      (await claimNow(ctx, server.clock, queue, taskQueueId, { ...aWorker(), tasks })).tasks.map(task => task.status.taskId),
+  };
+};
+
+type ClaimBody = MethodInput<(typeof queueApi)['methods']['claimWork']>;
+type ClaimReply = Awaited<ReturnType<QueueClient['claimWork']>>;
+
+/** `claimWork`; if nothing is there the clock is moved past the long poll. */
+export const claimNow = async (
+  ctx: Ctx,
+  clock: FakeClock,
+  queue: QueueClient,
+  taskQueueId: string,
+  body: ClaimBody,
+): Promise<ClaimReply> => {
+  let settled = false;
+  const reply = queue.claimWork({ taskQueueId }, body).finally(() => {
+    settled = true;
+  });
+  reply.catch(() => undefined);
+  while (!settled) {
+    await new Promise<void>(resolve => {
+      setTimeout(resolve, 2);
+    });
+    await ctx.hot.drain();
+    if (!settled && ctx.waiters.size > 0 && ctx.waiters.asking === 0) {
+      await clock.tick({ seconds: 20 });
+    }
+  }
+  return reply;
+};
+
+/** What a call was refused with. */
+export const refusal = async (call: Promise<unknown>): Promise<{ statusCode: number; code: string; message: string }> => {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof ApiCallError) {
+      return { statusCode: error.statusCode, code: error.code, message: error.message };
+    }
+    throw error;
+  }
+  throw new Error('The call was not refused');
+};
