@@ -80,7 +80,12 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   'rerun-limit': {
     why: 'the recording leaves out the events of its loop',
     events: {
-      'task $A': ['task-defined', 'task-pending', ...Array.from({ length: 49 }, () => ['task-exception', 'task-pending']).flat(), 'task-exception'],
+      'task $A': [
+        'task-defined',
+        'task-pending',
+        ...Array.from({ length: 49 }, () => ['task-exception', 'task-pending']).flat(),
+        'task-exception',
+      ],
     },
   },
   'claim-exclusive': {
@@ -296,7 +301,11 @@ class Replay {
       }
       case 'POST /task/$A/runs/0/completed (no credentials)': {
         const url = queue.buildUrl('reportCompleted', { taskId: this.id('$A'), runId: '0' });
-        const reply = await server.fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"success":false}' });
+        const reply = await server.fetch(url, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: '{"success":false}',
+        });
         return { httpStatus: reply.status, code: ((await reply.json()) as { code: string }).code };
       }
       case 'claimWork x 2 in parallel, tasks 2 each': {
@@ -308,7 +317,10 @@ class Replay {
       }
       case 'listTaskGroup limit=2, follow the token': {
         const first = await queue.listTaskGroup({ taskGroupId: this.id('$G') }, { limit: '2' });
-        const second = await queue.listTaskGroup({ taskGroupId: this.id('$G') }, { limit: '2', continuationToken: first.continuationToken });
+        const second = await queue.listTaskGroup(
+          { taskGroupId: this.id('$G') },
+          { limit: '2', continuationToken: first.continuationToken },
+        );
         return {
           first: first.tasks.length,
           hasToken: first.continuationToken !== undefined,
@@ -330,7 +342,8 @@ class Replay {
         const expiry = (reply: typeof first) => (JSON.parse(reply.credentials.certificate) as { expiry: number }).expiry;
         return {
           sameTakenUntil: first.status.runs[0]?.takenUntil === second.status.runs[0]?.takenUntil,
-          credentialsExpiryDiffersMs: expiry(second) - expiry(first) === 300 ? '<about the time between the calls>' : expiry(second) - expiry(first),
+          credentialsExpiryDiffersMs:
+            expiry(second) - expiry(first) === 300 ? '<about the time between the calls>' : expiry(second) - expiry(first),
         };
       }
       case 'rerunTask':
@@ -357,7 +370,9 @@ class Replay {
     }
     if (expected && 'groupExpiresMinusTaskExpiresSeconds' in expected) {
       const { status: task } = await this.server.queue.status({ taskId: this.id('$A') });
-      return { groupExpiresMinusTaskExpiresSeconds: (Date.parse((actual as { expires: string }).expires) - Date.parse(task.expires)) / 1000 };
+      return {
+        groupExpiresMinusTaskExpiresSeconds: (Date.parse((actual as { expires: string }).expires) - Date.parse(task.expires)) / 1000,
+      };
     }
     if (expected && 'groupExpiresRelativeToE' in expected) {
       const { expires } = await this.server.queue.getTaskGroup({ taskGroupId: this.id('$G') });
@@ -502,7 +517,9 @@ class Replay {
         }
       }
       if (JSON.stringify(wantedNames) !== JSON.stringify(got.map(event => shortName(event.exchange)))) {
-        this.mismatches.push(`events about ${about}: expected ${wantedNames.join(', ')}; got ${got.map(event => shortName(event.exchange)).join(', ')}`);
+        this.mismatches.push(
+          `events about ${about}: expected ${wantedNames.join(', ')}; got ${got.map(event => shortName(event.exchange)).join(', ')}`,
+        );
       } else if (!names) {
         wanted.forEach((event, i) => this.event(event, got[i] as BusEvent, `event ${i} about ${about} (${event.exchange})`));
       }
@@ -562,6 +579,7 @@ describe('recorded sequences', () => {
     server = await withQueue({ environment: CONFIGURATION });
   });
   beforeEach(async () => {
+    await server.ctx.seen.flush();
     await server.drain();
     await server.db`
       truncate queue.tasks, queue.pending, queue.claims, queue.deps, queue.groups, queue.fanouts, queue.workers, queue.task_queues`;
