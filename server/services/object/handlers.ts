@@ -4,6 +4,7 @@ import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { apiError, conflict, inputError, notFound } from '../../platform/errors.ts';
 import { type Handlers, HttpReply } from '../../platform/service.ts';
+import { parseDateTime } from '../../platform/validate.ts';
 import type { Backend, DownloadMethod, ProposedUpload } from './backends/backend.ts';
 import type { BackendRule, CdnRule } from './configuration.ts';
 import { addHashes, hasHashes, readHashes } from './hashes.ts';
@@ -110,7 +111,7 @@ export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
       uploadExpires: new Date(ctx.clock.nowMs() + UPLOAD_MS),
       data: backend.startUpload(name, uploadId),
       hashes: readHashes(hashes),
-      expires: new Date(expires),
+      expires: new Date(parseDateTime(expires)),
     });
     return { projectId, uploadId, expires, uploadMethod: await backend.upload(object, proposed) };
   },

@@ -72,6 +72,14 @@ const store = async (name: string, change: Partial<Request> = {}): Promise<Reque
   return upload;
 };
 
+test.each([
+  ['2040-01-01 05:00:00', '2040-01-01T05:00:00.000Z'],
+  ['2040-01-01T05:00:00-05', '2040-01-01T10:00:00.000Z'],
+])('an object that expires %s', async (expires, read) => {
+  await store(`p/expires ${expires}`, { expires });
+  expect(await objects.object({ name: `p/expires ${expires}` })).toMatchObject({ expires: read });
+});
+
 test('data inline: stored at once, there once finished', async () => {
   const upload = request();
   const name = 'inline/a b.txt';

@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { CreateArtifactRequest, StorageType } from '@tscluster/api/queue/artifacts.ts';
 import type { TaskStatus } from '@tscluster/api/queue/tasks.ts';
 import { PRIVATE_ARTIFACTS, PUBLIC_ARTIFACTS } from '../../platform/blobs/blob-store.ts';
+import { parseDateTime } from '../../platform/validate.ts';
 
 /** As long as the answers of the API promise. */
 export const MAX_NAME_LENGTH = 1024;
@@ -51,7 +52,7 @@ export const newArtifact = (
   request: CreateArtifactRequest,
   uploadId: () => string,
 ): Artifact => {
-  const common = { name, storageType: request.storageType, expires: new Date(request.expires), present: true };
+  const common = { name, storageType: request.storageType, expires: new Date(parseDateTime(request.expires)), present: true };
   switch (request.storageType) {
     case 's3':
       return {

@@ -326,6 +326,22 @@ test('what has expired is forgotten, quarantined workers are not', async () => {
   await expect(client.getTaskQueue({ taskQueueId: 'prov/old' })).rejects.toEqual(refused('ResourceNotFound', 404));
 });
 
+test('dates come in every form that the protocol accepts', async () => {
+  const declared = await queue.declareWorker(params('dates'), { expires: '2038-01-01 05:00:00+0130' });
+  expect(declared).toMatchObject({ expires: '2038-01-01T03:30:00.000Z' });
+  const quarantined = await queue.quarantineWorker(params('dates'), { quarantineUntil: '2037-01-01t05:00:00-05' });
+  expect(quarantined).toMatchObject({ quarantineUntil: '2037-01-01T10:00:00.000Z' });
+});
+
+test.each(['!!', 'abc', '[9000000000000000]', '[9000000000000000,"x"]', '[-9000000000000000,"x"]', '[1.5,"x"]'])(
+  'pending and claimed runs are listed whatever token %s says',
+  async text => {
+    const continuationToken = text.startsWith('[') ? Buffer.from(text).toString('base64url') : text;
+    expect(await queue.listPendingTasks({ taskQueueId: 'prov/tokens' }, { continuationToken })).toEqual({ tasks: [] });
+    expect(await queue.listClaimedTasks({ taskQueueId: 'prov/tokens' }, { continuationToken })).toEqual({ tasks: [] });
+  },
+);
+
 test.each([
   ['listProvisioners', [], 'queue:list-provisioners'],
   ['getProvisioner', [{ provisionerId: 'p' }], 'queue:get-provisioner:p'],

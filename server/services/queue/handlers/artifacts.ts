@@ -7,6 +7,7 @@ import { plainSlugid } from '../../../platform/clock.ts';
 import { conflict, expired, inputError, notFound } from '../../../platform/errors.ts';
 import { makePage, type PageQuery, readPage } from '../../../platform/page.ts';
 import { type Handlers, HttpReply, type Platform } from '../../../platform/service.ts';
+import { parseDateTime } from '../../../platform/validate.ts';
 import { announce, taskEvent } from '../announce.ts';
 import {
   acceptsArtifacts,
@@ -110,7 +111,7 @@ const checkCreation = (
   if (run.workerGroup === undefined || run.workerId === undefined) {
     return inputError('The run {{runId}} was never claimed by a worker, so there is nobody to have made an artifact.', { runId });
   }
-  if (Date.parse(request.expires) > task.expires.getTime()) {
+  if (parseDateTime(request.expires) > task.expires.getTime()) {
     return inputError('The artifact expires {{expires}}, after its task, which expires {{taskExpires}}.', {
       expires: request.expires,
       taskExpires: task.expires.toISOString(),
@@ -271,7 +272,7 @@ const skipsCdn = (headers: Readonly<Record<string, string | string[] | undefined
 };
 
 const listPage = async (db: Query, taskId: string, runId: number, query: PageQuery) => {
-  const { limit, after } = readPage(query, ['string']);
+  const { limit, after } = readPage(query, ['string'], { foreignToken: 'restart' });
   const rows = limit === 0 ? [] : await listArtifactRows(db, taskId, runId, after?.[0], limit + 1);
   const { rows: page, continuationToken } = makePage(rows, limit, artifact => [artifact.name]);
   return { artifacts: page.map(artifactView), ...(continuationToken === undefined ? {} : { continuationToken }) };
@@ -292,7 +293,7 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
         length: name.length,
       });
     }
-    if (Date.parse(body.expires) < clock.nowMs() - CLOCK_DRIFT_MS) {
+    if (parseDateTime(body.expires) < clock.nowMs() - CLOCK_DRIFT_MS) {
       inputError('The artifact expires {{expires}}, which is in the past.', { expires: body.expires });
     }
     const wanted = newArtifact(taskId, runId, name, body, () => plainSlugid(random));

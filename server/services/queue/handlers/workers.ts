@@ -4,6 +4,7 @@ import { param, TASK_QUEUE_ID_PATTERN } from '@tscluster/api/types.ts';
 import { inputError, notFound } from '../../../platform/errors.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
 import type { Handlers } from '../../../platform/service.ts';
+import { parseDateTime } from '../../../platform/validate.ts';
 import { splitTaskQueueId } from '../rules.ts';
 import { upsertTaskQueues } from '../task-queues.db.ts';
 import { declareWorkerRow, getWorkerRow, listWorkerRows, setQuarantine, type WorkerKey, type WorkerRow } from '../workers.db.ts';
@@ -86,7 +87,7 @@ export const workerHandlers: Pick<Handlers<typeof queueApi, TaskQueueCtx>, Names
     const key = keyOf(params);
     const now = clock.now();
     const { clientId } = await caller();
-    const until = new Date(body.quarantineUntil);
+    const until = new Date(parseDateTime(body.quarantineUntil));
     const change = {
       clientId,
       updatedAt: now.toISOString(),
@@ -110,7 +111,7 @@ export const workerHandlers: Pick<Handlers<typeof queueApi, TaskQueueCtx>, Names
     await authorize({ ...params, properties: Object.keys(body) });
     const key = keyOf(params);
     checkTaskQueueId(key.taskQueueId);
-    const [now, expires] = [clock.now(), new Date(body.expires)];
+    const [now, expires] = [clock.now(), new Date(parseDateTime(body.expires))];
     await seen.flush();
     const row = await db.tx(async tx => {
       await upsertTaskQueues(tx, [{ taskQueueId: key.taskQueueId, expiresMs: expires.getTime() }], now);
