@@ -263,7 +263,7 @@ test('task queues, worker types and provisioners are views of the same', async (
   expect(rest.taskQueues.map(each => each.taskQueueId)).toEqual(['a/y', 'b/x']);
   expect(rest.continuationToken).toBeUndefined();
   const page = await client.listProvisioners({ limit: '1' });
-  expect(await client.listProvisioners({ continuationToken: page.continuationToken as string })).toMatchObject({
+  expect(await client.listProvisioners({ continuationToken: page.continuationToken ?? '' })).toMatchObject({
     provisioners: [{ provisionerId: 'b' }],
   });
   await expect(client.listTaskQueues({ continuationToken: '!!' })).rejects.toEqual(refused('InputError', 400));
