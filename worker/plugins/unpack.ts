@@ -1,12 +1,12 @@
 /** Unpacks what was downloaded. An archive is somebody else's: nothing of it is written outside the folder it is unpacked into. */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rm, symlink } from 'node:fs/promises';
-import { dirname, resolve, sep } from 'node:path';
+import { createReadStream, createWriteStream, type Stats } from 'node:fs';
+import { mkdir, realpath, rm, symlink } from 'node:fs/promises';
+import { dirname, relative, resolve, sep } from 'node:path';
 import { Readable, type Duplex, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
-import { extract } from 'tar';
+import { extract, type ReadEntry } from 'tar';
 import bunzip2 from 'unbzip2-stream';
 import xz from 'xz-decompress'; // CommonJS: Node sees no names in it
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
@@ -58,9 +58,49 @@ export const unpackArchive = async (path: string, format: string, folder: string
     return;
   }
   const compression = format === 'tar' ? undefined : format.slice('tar.'.length);
-  // the library removes `..` and leading slashes from names, and does not write through links
-  const target = extract({ cwd: folder, preserveOwner: false, strict: true }) as unknown as Writable;
+  const links: Link[] = [];
+  // The library removes `..` and leading slashes from names. It would refuse links whose target lies behind another link, as `npm install` makes
+  // them for workspaces; so links are left to us.
+  const filter = (_: string, entry: ReadEntry | Stats): boolean => {
+    if (!('type' in entry) || entry.type !== 'SymbolicLink') {
+      return true;
+    }
+    links.push({ path: insideOf(folder, entry.path), target: entry.linkpath ?? '' });
+    return false;
+  };
+  const target = extract({ cwd: folder, preserveOwner: false, strict: true, filter }) as unknown as Writable;
   await copy(plainBytesOf(path, compression), target, signal);
+  await createLinks(folder, links);
+};
+
+interface Link {
+  readonly path: string;
+  readonly target: string;
+}
+
+/** The path of an archive's entry. @throws when it lies outside the folder */
+const insideOf = (folder: string, name: string): string => {
+  const path = resolve(folder, name);
+  if (path !== folder && !path.startsWith(folder + sep)) {
+    throw new Error(`The archive has an entry outside itself: ${name}`);
+  }
+  return path;
+};
+
+/** Creates an archive's links after everything else, so that no entry is written through them, and none of them through another. */
+const createLinks = async (folder: string, links: readonly Link[]): Promise<void> => {
+  for (const { path } of links) {
+    await mkdir(dirname(path), { recursive: true });
+  }
+  const root = await realpath(folder);
+  for (const { path, target } of links) {
+    const parent = dirname(path);
+    if ((await realpath(parent)) !== resolve(root, relative(folder, parent))) {
+      throw new Error(`The archive has an entry behind one of its links: ${relative(folder, path)}`);
+    }
+    await rm(path, { force: true });
+    await symlink(target, path);
+  }
 };
 
 const MODE_SHIFT = 16;
@@ -72,14 +112,11 @@ const unzip = async (path: string, folder: string, signal: AbortSignal): Promise
   const zip = await new Promise<ZipFile>((done, fail) => {
     yauzl.open(path, { lazyEntries: true, autoClose: false }, (error, file) => (error ? fail(error) : done(file)));
   });
-  const links: { target: string; path: string }[] = [];
+  const links: Link[] = [];
   try {
     for await (const entry of entriesOf(zip)) {
       signal.throwIfAborted();
-      const target = resolve(folder, entry.fileName);
-      if (target !== folder && !target.startsWith(folder + sep)) {
-        throw new Error(`The archive has an entry outside itself: ${entry.fileName}`);
-      }
+      const target = insideOf(folder, entry.fileName);
       const mode = entry.externalFileAttributes >>> MODE_SHIFT;
       if (entry.fileName.endsWith('/')) {
         await mkdir(target, { recursive: true });
@@ -93,11 +130,7 @@ const unzip = async (path: string, folder: string, signal: AbortSignal): Promise
         await pipeline(await openEntry(zip, entry), createWriteStream(target, { mode: permissions }), { signal });
       }
     }
-    // last, so that no entry is written through them
-    for (const link of links) {
-      await rm(link.path, { force: true });
-      await symlink(link.target, link.path);
-    }
+    await createLinks(folder, links);
   } finally {
     zip.close();
   }
