@@ -306,15 +306,24 @@ class TaskRun {
     return outcome;
   }
 
-  /** Tells the queue, again and again until the claim ends. */
+  /** Tells the queue, again and again until the claim ends. When the worker stops it tries for some seconds: its next life tries again. */
   async #report(resolution: Resolution): Promise<RunOutcome> {
-    const { clock, monitor, state } = this.#environment;
+    const { clock, monitor, state, stopSignal } = this.#environment;
     const { taskId, runId, queue } = this.#task;
     const params = { taskId, runId: String(runId) };
+    const giveUp = new AbortController();
+    const limit = (): void => {
+      const timer = clock.setTimer(LAST_WORDS_MS, () => giveUp.abort());
+      giveUp.signal.addEventListener('abort', () => timer.cancel());
+    };
+    if (stopSignal.aborted) {
+      limit();
+    }
+    stopSignal.addEventListener('abort', limit, { once: true });
     let outcome: RunOutcome = 'lost';
-    while (!this.#silence.signal.aborted) {
+    while (!this.#silence.signal.aborted && !giveUp.signal.aborted) {
       try {
-        await reportTo(queue, params, resolution);
+        await unlessAborted(giveUp.signal, reportTo(queue, params, resolution));
         outcome = resolution;
         break;
       } catch (error) {
@@ -323,12 +332,16 @@ class TaskRun {
         if (isFinal || clock.nowMs() + REPORT_RETRY_MS >= this.#keeper.takenUntil.getTime()) {
           break;
         }
-        await clock.sleep(REPORT_RETRY_MS);
+        await clock.sleep(REPORT_RETRY_MS, giveUp.signal).catch(() => {});
       }
     }
+    stopSignal.removeEventListener('abort', limit);
     this.#keeper.stop();
     monitor.info({ taskId, runId, resolution: outcome }, 'task resolved');
-    await state.remove(this.#task);
+    if (!giveUp.signal.aborted) {
+      giveUp.abort();
+      await state.remove(this.#task);
+    }
     return outcome;
   }
 
@@ -359,6 +372,13 @@ class TaskRun {
     this.#log.info('=== Task Starting ===');
   }
 }
+
+/** What the promise gives, unless the signal comes first. */
+const unlessAborted = <T>(signal: AbortSignal, promise: Promise<T>): Promise<T> =>
+  new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(new Error('given up')), { once: true });
+    promise.then(resolve, reject);
+  });
 
 const reportTo = async (queue: QueueCalls, params: { taskId: string; runId: string }, resolution: Resolution): Promise<void> => {
   if (resolution === 'completed') {

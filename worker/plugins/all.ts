@@ -8,6 +8,7 @@ import { liveLog } from './live-log.ts';
 import { maxRunTime } from './max-run-time.ts';
 import { mounts } from './mounts.ts';
 import type { PluginDefinition } from './plugin.ts';
+import { resourceMonitor } from './resource-monitor.ts';
 import { taskclusterProxy } from './taskcluster-proxy.ts';
 
 export const plugins: readonly PluginDefinition[] = [
@@ -18,6 +19,7 @@ export const plugins: readonly PluginDefinition[] = [
   env,
   mounts,
   taskclusterProxy,
+  resourceMonitor,
   exitStatus,
   // after everything that fetches content: a file may be published from a cache only before the cache is given back
   artifacts,

@@ -156,11 +156,10 @@ export const liveLog = definePlugin({
                 contentType: LOG_CONTENT_TYPE,
               });
             }
+            stop(false);
           },
-          dispose: async () => {
-            // a closed log has been read to its end, or still will be
-            stop(task.lostSignal.aborted);
-          },
+          // who reads already will read to the end, unless the task is not ours any more
+          dispose: async () => stop(task.lostSignal.aborted),
         };
       },
       dispose: () => server.close(),

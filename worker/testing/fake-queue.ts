@@ -57,6 +57,8 @@ export class FakeQueue {
   #wake: (() => void)[] = [];
   #watchers: (() => void)[] = [];
   rootUrl = '';
+  /** Requests for work that wait. */
+  waitingClaims = 0;
 
   static async start(): Promise<FakeQueue> {
     const queue = new FakeQueue();
@@ -156,7 +158,7 @@ export class FakeQueue {
     const path = url.replace(/\?.*$/, '');
     this.requests.push({ method, path });
     const bytes = await readBody(request);
-    const isJson = (request.headers['content-type'] ?? '').startsWith('application/json');
+    const isJson = path.startsWith('/api/') && (request.headers['content-type'] ?? '').startsWith('application/json');
     const body: unknown = isJson && bytes.length > 0 ? JSON.parse(bytes.toString()) : undefined;
     const answer: { status: number; body?: unknown; headers?: Record<string, string> } = this.intercept({
       method,
@@ -165,7 +167,7 @@ export class FakeQueue {
       headers: request.headers,
     }) ??
       this.#storage(method, url, bytes, request.headers) ??
-      (await this.#api(method, path, body, request)) ?? { status: 404, body: { code: 'ResourceNotFound', message: 'no such route' } };
+      (await this.#api(method, path, body, response)) ?? { status: 404, body: { code: 'ResourceNotFound', message: 'no such route' } };
     const isRaw = Buffer.isBuffer(answer.body);
     response.writeHead(answer.status, { ...(isRaw ? {} : { 'content-type': 'application/json' }), ...answer.headers });
     response.end(isRaw ? answer.body : answer.body === undefined ? '' : JSON.stringify(answer.body));
@@ -199,14 +201,17 @@ export class FakeQueue {
     method: string,
     path: string,
     body: unknown,
-    request: IncomingMessage,
+    response: ServerResponse,
   ): Promise<{ status: number; body?: unknown } | undefined> {
     const parts = path
       .replace(/^\/api\/queue\/v1\//, '')
       .split('/')
       .map(decodeURIComponent);
     if (method === 'POST' && parts[0] === 'claim-work') {
-      return { status: 200, body: { tasks: await this.#claim(body as { tasks: number; workerGroup: string; workerId: string }, request) } };
+      return {
+        status: 200,
+        body: { tasks: await this.#claim(body as { tasks: number; workerGroup: string; workerId: string }, response) },
+      };
     }
     const task = this.tasks.get(parts[1] ?? '');
     if (parts[0] !== 'task' || !task) {
@@ -250,14 +255,16 @@ export class FakeQueue {
     return { status: 200, body: { status: this.#status(task) } };
   }
 
-  async #claim(body: { tasks: number; workerGroup: string; workerId: string }, request: IncomingMessage): Promise<unknown[]> {
-    request.socket.once('close', () => {
+  async #claim(body: { tasks: number; workerGroup: string; workerId: string }, response: ServerResponse): Promise<unknown[]> {
+    response.once('close', () => {
       this.#wake.splice(0).forEach(wake => wake());
     });
-    while (this.#pending.length === 0 && !request.socket.destroyed) {
+    while (this.#pending.length === 0 && !response.destroyed) {
+      this.waitingClaims++;
       await new Promise<void>(resolve => this.#wake.push(resolve));
+      this.waitingClaims--;
     }
-    return request.socket.destroyed
+    return response.destroyed
       ? []
       : this.#pending.splice(0, body.tasks).map(taskId => {
           const task = this.tasks.get(taskId) as FakeTask;
