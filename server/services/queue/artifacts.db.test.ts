@@ -299,7 +299,8 @@ test('object: reserved, uploaded with own credentials, finished, read', async ()
   });
   // a repeat goes on with the same upload
   expect(await create(taskId, name, request)).toMatchObject({ uploadId });
-  await expect(create(taskId, name, { ...request, expires: inMinutes(48 * 60) })).rejects.toEqual(refused('RequestConflict', 409));
+  expect(await create(taskId, name, { ...request, expires: inMinutes(48 * 60) })).toMatchObject({ uploadId, expires: request.expires });
+  await expect(create(taskId, name, { ...request, expires: inMinutes(60) })).rejects.toEqual(refused('RequestConflict', 409));
 
   const finish = (id: string, of = name) => queue.finishArtifact({ taskId, runId: '0', name: of }, { uploadId: id });
   await expect(queue.artifact({ taskId, runId: '0', name })).rejects.toEqual(refused('ResourceNotFound', 404));

@@ -105,13 +105,8 @@ export const refuseReplacement = (old: Artifact, wanted: Artifact): string | und
     return `its storageType is \`${old.storageType}\` and cannot become \`${wanted.storageType}\``;
   }
   if (old.storageType === 'object') {
-    if (old.present) {
-      return 'its upload is finished';
-    }
-    // the object service was told the expiry when the upload began
-    return wanted.expires.getTime() === old.expires.getTime()
-      ? undefined
-      : `its upload is under way, to expire ${old.expires.toISOString()}`;
+    // goes on as it began, with the old expiry: the object service was told that one
+    return old.present ? 'its upload is finished' : undefined;
   }
   return isDeepStrictEqual(old.details, wanted.details) ? undefined : 'it has other content';
 };
