@@ -1,17 +1,20 @@
 /** The start contract: what a person and a script can rely on when they run `npm start`, and what happens when things go wrong. */
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { authApi } from '@tscluster/api/auth/api.ts';
+import { queueApi } from '@tscluster/api/queue/api.ts';
 import { ApiCallError, type Client, createClient } from '@tscluster/client/client.ts';
+import { slugid, systemClock, systemRandom } from '@tscluster/client/clock.ts';
 import { ANONYMOUS_SCOPES } from '../server/local/first-start.ts';
-import { type Installation, isAlive, makeFolder, readEnv, startInstallation, tryStart, until } from './installation.ts';
+import { ROOT, type Installation, isAlive, makeFolder, readEnv, startInstallation, tryStart, until } from './installation.ts';
 
 const canMount = spawnSync('unshare', ['-r', '-m', 'true']).status === 0;
 
+type TaskDefinition = Parameters<Client<typeof queueApi>['createTask']>[1];
 type Connected = Pick<Installation, 'rootUrl' | 'credentials'>;
 const authOf = ({ rootUrl, credentials }: Connected): Client<typeof authApi> => createClient(authApi, { rootUrl, credentials });
 
@@ -210,6 +213,77 @@ test('a server ends with the program that started it', async () => {
   process.kill(installation.child.pid as number, 'SIGKILL');
   await until(() => !isAlive(server));
   await until(async () => (await listProcesses(dataDir)).length === 0);
+});
+
+test('what npm is told reaches the server, and npm waits for its end', async () => {
+  const dataDir = path.join(await makeFolder(), 'data');
+  const startWithNpm = async (): Promise<ChildProcess> => {
+    const npm = spawn('npm', ['start', '--', '--data-dir', dataDir, '--port', '0'], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    });
+    let output = '';
+    npm.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await until(() => output.includes('Taskcluster is ready at '));
+    return npm;
+  };
+  const told = await startWithNpm();
+  const exited = new Promise(resolve => told.once('exit', resolve));
+  told.kill('SIGTERM');
+  await exited;
+  expect(await listProcesses(dataDir)).toEqual([]);
+
+  const killed = await startWithNpm();
+  killed.kill('SIGKILL');
+  await until(async () => (await listProcesses(dataDir)).length === 0);
+});
+
+test('tasks of the built-in queues end as they say, also those that a killed server held', async () => {
+  const dataDir = path.join(await makeFolder(), 'data');
+  const first = await startInstallation(dataDir);
+  const queue = createClient(queueApi, { ...first, retries: 0 });
+  const define = (workerType: string): TaskDefinition => {
+    const now = systemClock.nowMs();
+    return {
+      taskQueueId: `built-in/${workerType}`,
+      created: new Date(now).toISOString(),
+      deadline: new Date(now + 3_600_000).toISOString(),
+      payload: {},
+      metadata: { name: 'built-in', description: '', owner: 'nobody@example.com', source: 'https://example.com' },
+    };
+  };
+  const confirmed = new Map<string, string>();
+  let isCounting = true;
+  const createMany = async (workerType: string): Promise<void> => {
+    while (isCounting) {
+      const taskId = slugid(systemRandom);
+      await queue.createTask({ taskId }, define(workerType)).then(
+        () => confirmed.set(taskId, workerType === 'succeed' ? 'completed' : 'failed'),
+        () => (isCounting = false), // killed
+      );
+    }
+  };
+  const creating = Promise.all(['succeed', 'fail', 'succeed', 'fail'].map(createMany));
+  await until(() => confirmed.size > 200);
+  process.kill(-(first.child.pid as number), 'SIGKILL');
+  await creating;
+
+  const second = await startInstallation(dataDir);
+  const restarted = createClient(queueApi, second);
+  const states = new Map<string, string>();
+  await until(async () => {
+    for (const taskId of confirmed.keys()) {
+      const { state } = (await restarted.status({ taskId })).status;
+      states.set(taskId, state);
+      if (!['completed', 'failed', 'exception'].includes(state)) {
+        return false;
+      }
+    }
+    return true;
+  });
+  expect(states).toEqual(confirmed);
+  expect(await second.end()).toBe(0);
 });
 
 test('a refused request is refused, also by an installation that has just started', async () => {

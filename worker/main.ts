@@ -35,9 +35,17 @@ const readGiven = async (args: readonly string[]): Promise<unknown> => {
 };
 
 const run = async (): Promise<void> => {
+  // listened to before anything is read: configuration and end may arrive together
+  const stdinEnd = new Promise<void>(resolve => process.stdin.once('end', resolve).once('close', resolve).once('error', resolve));
   const config = readConfig(await readGiven(process.argv.slice(2)), process.env);
   const monitor = jsonMonitor(systemClock, line => process.stdout.write(`${line}\n`));
+  let isStarted = false;
+  if (config.stopOnStdinEnd) {
+    void stdinEnd.then(() => (isStarted ? undefined : process.exit(0))); // it has no task yet
+    process.stdin.resume();
+  }
   const worker = await startWorker({ config, monitor });
+  isStarted = true;
   let interrupts = 0;
   const stop = (reason: string, finishTasks: boolean): void => {
     monitor.info({ reason, finishTasks }, 'worker stops');
@@ -52,9 +60,7 @@ const run = async (): Promise<void> => {
   process.on('SIGTERM', () => stop('SIGTERM', false));
   process.on('SIGINT', () => stop('SIGINT', interrupts++ === 0));
   if (config.stopOnStdinEnd) {
-    process.stdin.on('end', () => stop('standard input ended', false));
-    process.stdin.on('error', () => {});
-    process.stdin.resume();
+    void stdinEnd.then(() => stop('standard input ended', false));
   }
 };
 

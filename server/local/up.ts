@@ -182,13 +182,11 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
 
   door.open(server.app.server);
   const initialised = path.join(dataDir, 'initialised');
-  if (server.services.has('auth') && !(await exists(initialised))) {
+  if (!(await exists(initialised))) {
     await createAnonymousRole(server.platform.client(authApi, 'root'));
     await explainFileErrors(initialised, () => fs.writeFile(initialised, ''));
   }
-  if (server.services.has('queue')) {
-    await resolveBuiltInLeftovers(server.platform.client(queueApi, 'root'), log);
-  }
+  await resolveBuiltInLeftovers(server.platform.client(queueApi, 'root'), log);
   await server.ready();
   await requireAnswers(rootUrl, [...serviceNames.map(name => `/api/${name}/v1/ping`), '/references/manifest.json']);
   await writeEnvFile(dataDir, { rootUrl, clientId: 'static/taskcluster/root', accessToken: tokenOf('static/taskcluster/root') });

@@ -30,7 +30,11 @@ export interface Platform {
   /** A hot connection (several statements, one commit); one per name, closed with the platform. */
   openLane(name: string): Lane;
   /** Another service's client, with the credentials of `static/taskcluster/<service>`; without a socket when it is served by this process. */
-  client<A extends Api>(api: A, service: string, options?: Pick<ClientOptions, 'authorizedScopes' | 'credentials' | 'traceId'>): Client<A>;
+  client<A extends Api>(
+    api: A,
+    service: string,
+    options?: Pick<ClientOptions, 'authorizedScopes' | 'credentials' | 'traceId' | 'retries'>,
+  ): Client<A>;
   /** The credentials of `static/taskcluster/<service>`. */
   serviceCredentials(service: string): { clientId: string; accessToken: string };
   /** The key for signing URLs that this installation hands out. */

@@ -12,7 +12,7 @@ export const builtInWorkers = defineService({
   start: platform => {
     const workers: BuiltInWorker[] = [];
     const { clock, log } = platform;
-    const queue = platform.client(queueApi, 'built-in-workers');
+    const queue = platform.client(queueApi, 'built-in-workers', { retries: 0 }); // the worker itself tries again, until it is stopped
     return {
       ready: () => {
         for (const workerType of ['succeed', 'fail'] as const) {
