@@ -41,6 +41,8 @@ export interface Incoming {
 }
 
 export interface BlobFolder {
+  /** The most that `write` takes. */
+  readonly maxBytes: number;
   /** Stores bytes in place of what the key has; when this returns they are on the disk. Throws `BlobError`. */
   write(incoming: Incoming, body: Readable): Promise<{ sizeBytes: number; digest: string }>;
   /** Opens bytes for reading; undefined when the file is not there. The caller closes it. */
@@ -84,12 +86,13 @@ export const openBlobFolder = async (options: BlobFolderOptions): Promise<BlobFo
   /** Moves a finished temporary file to its place, for good. */
   const place = async (from: string, digest: string, sizeBytes: number): Promise<void> => {
     const target = fileOf(digest);
+    const folder = path.dirname(target);
     const there = await fs.stat(target).catch(() => undefined);
     if (there?.size === sizeBytes) {
       await fs.rm(from, { force: true });
+      await syncFolder(folder); // whoever put it there may have died before this
       return;
     }
-    const folder = path.dirname(target);
     if ((await fs.mkdir(folder, { recursive: true, mode: 0o700 })) !== undefined) {
       await syncFolder(objects);
     }
@@ -150,6 +153,7 @@ export const openBlobFolder = async (options: BlobFolderOptions): Promise<BlobFo
   };
 
   return {
+    maxBytes,
     write,
     open: async digest =>
       fs.open(fileOf(digest), 'r').catch((error: unknown) => {

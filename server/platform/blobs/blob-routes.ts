@@ -65,6 +65,13 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
     if (encoding !== '' && !ENCODINGS.test(encoding)) {
       return refuse(400, 'InvalidHeader', `The header Content-Encoding is "${encoding}", which is no encoding.`);
     }
+    if (Number(request.headers['content-length'] ?? 0) > folder.maxBytes) {
+      return refuse(
+        413,
+        'TooLarge',
+        `The header Content-Length is ${request.headers['content-length']}; ${folder.maxBytes} bytes are accepted here.`,
+      );
+    }
     if ((await getBlob(db, grant.store, grant.key))?.sealed) {
       return refuse(409, 'UploadFinished', 'This upload is finished: what was stored cannot be replaced any more.');
     }
@@ -97,6 +104,9 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
       const reply = await sendBlob(request, blob, attachment);
       if (reply) {
         return reply;
+      }
+      if (attempt === 2) {
+        log.error({ store: address.store, digest: blob.digest }, 'a stored file is missing');
       }
     }
     return refuse(404, 'NotFound', 'Nothing is stored here: it was not uploaded yet, or has expired.');

@@ -194,6 +194,9 @@ test('a URL takes what it was made for', async () => {
 test('more than the limit is refused', async () => {
   const reply = await send('PUT', await signPut('large'), { 'content-type': 'text/plain' }, Buffer.alloc(MAX_BYTES + 1));
   expect(codeOf(reply)).toEqual([413, 'TooLarge']);
+  const chunked = { 'content-type': 'text/plain', 'transfer-encoding': 'chunked' };
+  const unannounced = await send('PUT', await signPut('large'), chunked, Readable.from([Buffer.alloc(MAX_BYTES), Buffer.alloc(1)]));
+  expect(codeOf(unannounced)).toEqual([413, 'TooLarge']);
   expect(await filesOf('tmp')).toEqual([]);
 });
 
@@ -211,6 +214,16 @@ test('without a valid signature nothing is given or taken', async () => {
   expect(codeOf(await send('PUT', latePut, { 'content-type': 'text/plain' }))).toEqual([403, 'UrlExpired']);
   expect(codeOf(await send('GET', `${origin}/objects/v1/private`))).toEqual([404, 'NotFound']);
   expect(codeOf(await send('POST', url))).toEqual([405, 'MethodNotAllowed']);
+});
+
+test('a file that was lost is told', async () => {
+  await store5('lost', 'lost bytes');
+  const digest = crypto.hash('sha256', 'lost bytes');
+  await fs.rm(path.join(dir, 'objects', digest.slice(0, 2), digest));
+  expect(codeOf(await send('GET', await signGet('lost')))).toEqual([404, 'NotFound']);
+  // and put again it is there again
+  await store5('lost', 'lost bytes');
+  expect((await send('GET', await signGet('lost'))).body.toString()).toBe('lost bytes');
 });
 
 test('a public store is read without a signature', async () => {

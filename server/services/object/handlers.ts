@@ -109,7 +109,7 @@ export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
       backendId: backend.backendId,
       uploadId,
       uploadExpires: new Date(ctx.clock.nowMs() + UPLOAD_MS),
-      data: backend.startUpload(name, uploadId),
+      data: backend.startUpload(name, uploadId, proposed),
       hashes: readHashes(hashes),
       expires: new Date(parseDateTime(expires)),
     });

@@ -201,6 +201,14 @@ test.each([
   expect(await server.db`select 1 from object.objects where name = ${name}`).toEqual([]);
 });
 
+test('what is too large is refused before anything is stored', async () => {
+  const large = { putUrl: { contentType: 'text/plain', contentLength: 10 ** 15 } };
+  await expect(objects.createUpload({ name: 'large' }, request({ proposedUploadMethods: large }))).rejects.toEqual(
+    refused('InputTooLarge', 413),
+  );
+  expect(await server.db`select 1 from object.objects where name = 'large'`).toEqual([]);
+});
+
 test('a name of any length has an answer', async () => {
   await expect(objects.createUpload({ name: 'x'.repeat(2_500) }, request())).rejects.toEqual(refused('InputError', 400));
   await store('x'.repeat(2_000));

@@ -38,8 +38,8 @@ export type Download =
 
 export interface Backend {
   readonly backendId: string;
-  /** Notes to be kept with the object. */
-  startUpload(name: string, uploadId: string): unknown;
+  /** Notes to be kept with the object. Throws an `ApiError` for what could never be stored. */
+  startUpload(name: string, uploadId: string, proposed: ProposedUpload): unknown;
   /** Chooses one of the proposed methods, or none. May store bytes that are given inline. */
   upload(object: StoredObject, proposed: ProposedUpload): Promise<ChosenUpload>;
   /** Nothing can be written any more from now on. Throws an `ApiError` when there is no data. */

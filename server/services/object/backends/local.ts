@@ -1,7 +1,7 @@
 /** Objects in the local folder, served by this installation itself under signed URLs. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { inputError } from '../../../platform/errors.ts';
+import { inputError, tooLarge } from '../../../platform/errors.ts';
 import { MAX_KEY_LENGTH, objectStore } from '../../../platform/blobs/blob-store.ts';
 import { deleteBlobs, sealBlob } from '../../../platform/blobs/blobs.db.ts';
 import { makeLocalStore } from '../../../platform/blobs/local-store.ts';
@@ -37,7 +37,14 @@ export const local = defineBackend<object>({
     const after = (ms: number): Date => new Date(clock.nowMs() + ms);
     return {
       backendId,
-      startUpload: (name, uploadId): Notes => {
+      startUpload: (name, uploadId, proposed): Notes => {
+        const contentLength = proposed.putUrl?.contentLength ?? 0;
+        if (contentLength > folder.maxBytes) {
+          tooLarge('The contentLength is {{contentLength}}; objects of up to {{maxBytes}} bytes are accepted here.', {
+            contentLength,
+            maxBytes: folder.maxBytes,
+          });
+        }
         // the upload id is a secret, and the key is seen in URLs
         const key = `${createHash('sha256').update(uploadId).digest('base64url').slice(0, 16)}/${name}`;
         if (key.length > MAX_KEY_LENGTH) {
