@@ -65,6 +65,6 @@ const run = async (): Promise<void> => {
 };
 
 run().catch((error: unknown) => {
-  process.stderr.write(`${messageOf(error)}\n`);
-  process.exitCode = 64;
+  // standard input may be open still, and would keep the process alive
+  process.stderr.write(`${messageOf(error)}\n`, () => process.exit(64));
 });
