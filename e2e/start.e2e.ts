@@ -254,13 +254,13 @@ test('tasks of the built-in queues end as they say, also those that a killed ser
     };
   };
   const confirmed = new Map<string, string>();
-  let isCounting = true;
+  const refused: unknown[] = [];
   const createMany = async (workerType: string): Promise<void> => {
-    while (isCounting) {
+    while (refused.length === 0) {
       const taskId = slugid(systemRandom);
       await queue.createTask({ taskId }, define(workerType)).then(
         () => confirmed.set(taskId, workerType === 'succeed' ? 'completed' : 'failed'),
-        () => (isCounting = false), // killed
+        (error: unknown) => refused.push(error), // killed
       );
     }
   };

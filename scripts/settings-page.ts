@@ -1,0 +1,40 @@
+/** The operators' table of settings, from their declarations. */
+import type { Setting } from '../server/platform/config.ts';
+import type { Service } from '../server/platform/service.ts';
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+
+const describeDefault = ({ fallback, secret }: Setting): string => {
+  if (secret || fallback === undefined) {
+    return '–';
+  }
+  return typeof fallback === 'object' ? 'built in' : `\`${String(fallback)}\``;
+};
+
+const row = (setting: Setting): string => {
+  const required = setting.fallback === undefined && !('fallback' in setting) ? 'required' : describeDefault(setting);
+  return `| \`${setting.name}\` | ${cell(setting.meaning)}${setting.secret ? ' (secret)' : ''} | ${required} |`;
+};
+
+interface WorkerSetting {
+  readonly env: string;
+  readonly meaning: string;
+  readonly fallback?: unknown;
+  readonly secret?: true;
+}
+
+const table = (name: string, rows: readonly string[]): string =>
+  `## ${name}\n\n| Variable | Meaning | Default |\n|---|---|---|\n${rows.join('\n')}\n`;
+
+/** The page as Markdown. */
+export const describeSettings = (services: readonly Service[], workerSettings: Readonly<Record<string, WorkerSetting>>): string => {
+  const sections = services
+    .filter(service => Object.keys(service.settings).length > 0)
+    .map(service => table(service.name, Object.values(service.settings as Record<string, Setting>).map(row)));
+  const ofWorker = Object.values(workerSettings).map(({ env, meaning, fallback, secret }) => {
+    const required = fallback === undefined;
+    const isPlain = typeof fallback !== 'object' && fallback !== '' && env !== 'WORKER_CAPACITY';
+    return `| \`${env}\` | ${cell(meaning)}${secret ? ' (secret)' : ''} | ${required ? 'required' : isPlain ? `\`${String(fallback)}\`` : '–'} |`;
+  });
+  return `# Settings\n\nEnvironment variables, read once at the start. Written by \`npm run gen\` from their declarations.\n\n${[...sections, table('worker', ofWorker)].join('\n')}`;
+};

@@ -1,0 +1,308 @@
+-- What the migrations make: written by `npm run gen`, compared by a test, executed by nobody.
+
+create schema auth;
+
+create table auth.changes (
+  version bigint not null,
+  kind text not null,
+  id text collate "C" not null,
+  changed timestamp with time zone not null,
+  constraint changes_kind_check CHECK ((kind = ANY (ARRAY['client'::text, 'role'::text]))),
+  constraint changes_pkey PRIMARY KEY (version)
+);
+
+create table auth.clients (
+  client_id text collate platform.protocol_order not null,
+  description text not null,
+  access_token text not null,
+  scopes text[] not null,
+  expires timestamp with time zone not null,
+  disabled boolean not null,
+  delete_on_expiration boolean not null,
+  created timestamp with time zone not null,
+  last_modified timestamp with time zone not null,
+  last_date_used timestamp with time zone not null,
+  last_rotated timestamp with time zone not null,
+  constraint clients_pkey PRIMARY KEY (client_id)
+);
+
+create table auth.roles (
+  role_id text collate platform.protocol_order not null,
+  scopes text[] not null,
+  description text not null,
+  created timestamp with time zone not null,
+  last_modified timestamp with time zone not null,
+  constraint roles_pkey PRIMARY KEY (role_id)
+);
+
+CREATE INDEX changes_changed ON auth.changes USING btree (changed);
+
+CREATE INDEX clients_expiring ON auth.clients USING btree (expires) WHERE delete_on_expiration;
+
+CREATE INDEX clients_prefix ON auth.clients USING btree (client_id COLLATE "C");
+
+create schema object;
+
+create table object.objects (
+  name text collate "C" not null,
+  project_id text not null,
+  backend_id text not null,
+  upload_id text collate "C",
+  upload_expires timestamp with time zone,
+  data text not null,
+  hashes text default '{}'::text not null,
+  expires timestamp with time zone not null,
+  constraint objects_check CHECK (((upload_id IS NULL) = (upload_expires IS NULL))),
+  constraint objects_pkey PRIMARY KEY (name)
+);
+
+CREATE INDEX objects_expires ON object.objects USING btree (expires);
+
+CREATE INDEX objects_upload_expires ON object.objects USING btree (upload_expires) WHERE (upload_expires IS NOT NULL);
+
+CREATE UNIQUE INDEX objects_upload_id ON object.objects USING btree (upload_id) WHERE (upload_id IS NOT NULL);
+
+create schema platform;
+
+create collation platform.protocol_order (provider = icu, locale = 'en-US-u-ka-shifted');
+
+create table platform.audit (
+  id bigint generated always as identity not null,
+  entity_type text collate "C" not null,
+  entity_id text collate "C" not null,
+  client_id text collate "C" not null,
+  action text not null,
+  created timestamp with time zone not null,
+  constraint audit_pkey PRIMARY KEY (id)
+);
+
+create table platform.blob_garbage (
+  digest text collate "C" not null,
+  since timestamp with time zone not null,
+  constraint blob_garbage_pkey PRIMARY KEY (digest)
+);
+
+create table platform.blobs (
+  store text collate "C" not null,
+  key text collate "C" not null,
+  digest text collate "C" not null,
+  size_bytes bigint not null,
+  content_type text not null,
+  content_encoding text,
+  sealed boolean default false not null,
+  stored timestamp with time zone not null,
+  constraint blobs_pkey PRIMARY KEY (store, key)
+);
+
+create table platform.deliveries (
+  subscription text collate "C" not null,
+  seq bigint generated always as identity not null,
+  event_id text not null,
+  attempts integer default 0 not null,
+  event text not null,
+  constraint deliveries_pkey PRIMARY KEY (subscription, seq),
+  constraint deliveries_subscription_fkey FOREIGN KEY (subscription) REFERENCES platform.subscriptions(name) ON DELETE CASCADE
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=5000
+);
+
+create table platform.migrations (
+  number integer not null,
+  name text not null,
+  constraint migrations_pkey PRIMARY KEY (number)
+);
+
+create table platform.outbox (
+  id bigint generated always as identity not null,
+  msg text not null,
+  constraint outbox_pkey PRIMARY KEY (id)
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=5000
+);
+
+create table platform.subscriptions (
+  name text collate "C" not null,
+  bindings text not null,
+  constraint subscriptions_pkey PRIMARY KEY (name)
+);
+
+create table platform.versions (
+  name text collate "C" not null,
+  version bigint not null,
+  constraint versions_pkey PRIMARY KEY (name)
+);
+
+CREATE INDEX audit_client ON platform.audit USING btree (client_id, id);
+
+CREATE INDEX audit_created ON platform.audit USING btree (created);
+
+CREATE INDEX audit_entity ON platform.audit USING btree (entity_type, entity_id, id);
+
+CREATE INDEX blob_garbage_since ON platform.blob_garbage USING btree (since);
+
+CREATE INDEX blobs_digest ON platform.blobs USING btree (digest);
+
+create schema queue;
+
+create table queue.artifacts (
+  task_id text collate "C" not null,
+  run_id integer not null,
+  name text collate platform.protocol_order not null,
+  storage_type text collate "C" not null,
+  content_type text not null,
+  content_length bigint,
+  details text not null,
+  present boolean not null,
+  expires timestamp with time zone not null,
+  constraint artifacts_pkey PRIMARY KEY (task_id, run_id, name)
+);
+
+create table queue.claims (
+  taken_until timestamp with time zone not null,
+  task_id text collate "C" not null,
+  run_id smallint not null,
+  task_queue_id text collate "C" not null,
+  worker_group text collate "C" not null,
+  worker_id text collate "C" not null,
+  claimed timestamp with time zone not null,
+  answered boolean default false not null,
+  constraint claims_pkey PRIMARY KEY (taken_until, task_id, run_id)
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=5000,
+  fillfactor=80
+);
+
+create table queue.deps (
+  required text collate "C" not null,
+  dependent text collate platform.protocol_order not null,
+  any_outcome boolean not null,
+  satisfied boolean not null,
+  expires timestamp with time zone not null,
+  constraint deps_pkey PRIMARY KEY (required, dependent)
+) with (
+  fillfactor=80
+);
+
+create table queue.fanouts (
+  task_id text collate "C" not null,
+  completed boolean not null,
+  constraint fanouts_pkey PRIMARY KEY (task_id)
+);
+
+create table queue.groups (
+  task_group_id text collate "C" not null,
+  scheduler_id text collate "C" not null,
+  expires timestamp with time zone not null,
+  sealed timestamp with time zone,
+  unresolved integer not null,
+  constraint groups_open_to_scheduler CHECK ((unresolved >= 0)),
+  constraint groups_pkey PRIMARY KEY (task_group_id)
+) with (
+  fillfactor=30
+);
+
+create table queue.pending (
+  task_queue_id text collate "C" not null,
+  priority smallint not null,
+  seq bigint not null,
+  task_id text collate "C" not null,
+  run_id smallint not null,
+  deadline timestamp with time zone not null,
+  inserted timestamp with time zone not null,
+  constraint pending_pkey PRIMARY KEY (task_queue_id, priority, seq)
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=5000
+);
+
+create table queue.progress (
+  name text collate "C" not null,
+  at timestamp with time zone not null,
+  constraint progress_pkey PRIMARY KEY (name)
+);
+
+create table queue.task_queues (
+  task_queue_id text collate platform.protocol_order not null,
+  provisioner_id text collate platform.protocol_order not null,
+  expires timestamp with time zone not null,
+  last_date_active timestamp with time zone not null,
+  constraint task_queues_pkey PRIMARY KEY (task_queue_id)
+) with (
+  fillfactor=70
+);
+
+create table queue.tasks (
+  task_id text collate "C" not null,
+  task_group_id text collate "C" not null,
+  task_queue_id text collate "C" not null,
+  scheduler_id text collate "C" not null,
+  project_id text collate "C" not null,
+  priority smallint not null,
+  retries smallint not null,
+  retries_left smallint not null,
+  state text collate "C" not null,
+  run_id smallint not null,
+  unmet integer not null,
+  times_resolved integer default 0 not null,
+  claimed_directly boolean default false not null,
+  pending_seq bigint,
+  taken_until timestamp with time zone,
+  worker_group text collate "C",
+  worker_id text collate "C",
+  deadline timestamp with time zone not null,
+  expires timestamp with time zone not null,
+  head text not null,
+  run text default ''::text not null,
+  past text,
+  tags text not null,
+  cc text not null,
+  scopes text not null,
+  definition text not null,
+  constraint tasks_pkey PRIMARY KEY (task_id)
+) with (
+  fillfactor=85
+);
+
+create table queue.workers (
+  task_queue_id text collate "C" not null,
+  worker_group text collate platform.protocol_order not null,
+  worker_id text collate platform.protocol_order not null,
+  expires timestamp with time zone not null,
+  first_claim timestamp with time zone not null,
+  last_date_active timestamp with time zone not null,
+  quarantine_until timestamp with time zone not null,
+  quarantine_details text default '[]'::text not null,
+  recent_tasks text[] default '{}'::text[] not null,
+  constraint workers_pkey PRIMARY KEY (task_queue_id, worker_group, worker_id)
+) with (
+  fillfactor=70
+);
+
+CREATE INDEX artifacts_expires ON queue.artifacts USING btree (expires);
+
+CREATE INDEX claims_queue ON queue.claims USING btree (task_queue_id, claimed, task_id);
+
+CREATE INDEX deps_expires ON queue.deps USING btree (expires);
+
+CREATE INDEX groups_expires ON queue.groups USING btree (expires);
+
+CREATE INDEX task_queues_expires ON queue.task_queues USING btree (expires);
+
+CREATE INDEX task_queues_provisioner ON queue.task_queues USING btree (provisioner_id, task_queue_id);
+
+CREATE INDEX tasks_deadline ON queue.tasks USING btree (deadline, task_id);
+
+CREATE INDEX tasks_expires ON queue.tasks USING btree (expires);
+
+CREATE INDEX tasks_group ON queue.tasks USING btree (task_group_id, task_id COLLATE platform.protocol_order);
+
+CREATE INDEX workers_expires ON queue.workers USING btree (expires);
+
+CREATE INDEX workers_quarantine_until ON queue.workers USING btree (quarantine_until);
