@@ -4,11 +4,17 @@ import type { Service } from '../server/platform/service.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
+/** A default that is worth showing; undefined for objects and for nothing. */
+const show = (fallback: unknown): string | undefined =>
+  (typeof fallback === 'string' && fallback !== '') || typeof fallback === 'number' || typeof fallback === 'boolean'
+    ? `\`${fallback}\``
+    : undefined;
+
 const describeDefault = ({ fallback, secret }: Setting): string => {
   if (secret || fallback === undefined) {
     return '–';
   }
-  return typeof fallback === 'object' ? 'built in' : `\`${String(fallback)}\``;
+  return show(fallback) ?? 'built in';
 };
 
 const row = (setting: Setting): string => {
@@ -32,9 +38,9 @@ export const describeSettings = (services: readonly Service[], workerSettings: R
     .filter(service => Object.keys(service.settings).length > 0)
     .map(service => table(service.name, Object.values(service.settings as Record<string, Setting>).map(row)));
   const ofWorker = Object.values(workerSettings).map(({ env, meaning, fallback, secret }) => {
-    const required = fallback === undefined;
-    const isPlain = typeof fallback !== 'object' && fallback !== '' && env !== 'WORKER_CAPACITY';
-    return `| \`${env}\` | ${cell(meaning)}${secret ? ' (secret)' : ''} | ${required ? 'required' : isPlain ? `\`${String(fallback)}\`` : '–'} |`;
+    // the default of this one is the machine's
+    const shown = env === 'WORKER_CAPACITY' ? 'number of processors' : (show(fallback) ?? '–');
+    return `| \`${env}\` | ${cell(meaning)}${secret ? ' (secret)' : ''} | ${fallback === undefined ? 'required' : shown} |`;
   });
   return `# Settings\n\nEnvironment variables, read once at the start. Written by \`npm run gen\` from their declarations.\n\n${[...sections, table('worker', ofWorker)].join('\n')}`;
 };
