@@ -6,6 +6,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import zlib from 'node:zlib';
+import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TestServer, withServer } from '../../testing/server.ts';
 import { defineService, type Platform } from '../service.ts';
@@ -322,6 +323,58 @@ test('a file whose write crashed before its row is found and removed', async () 
   server.clock.advance({ minutes: 61 });
   await folder.collect(10);
   expect(await filesOf('objects')).not.toContain(digest);
+});
+
+test('who reads while others write gets all of one of them', async () => {
+  const bodies = Array.from({ length: 8 }, (_, i) => String(i).repeat(100_000));
+  const [putUrl, getUrl] = [await signPut('contended'), await signGet('contended')];
+  await send('PUT', putUrl, { 'content-type': 'text/plain' }, Buffer.from(bodies[0] as string));
+  const writes = bodies.map(body => send('PUT', putUrl, { 'content-type': 'text/plain' }, Buffer.from(body)));
+  const reads = Array.from({ length: 16 }, () => send('GET', getUrl));
+  expect((await Promise.all(writes)).map(reply => reply.status)).toEqual(bodies.map(() => 200));
+  for (const read of await Promise.all(reads)) {
+    expect(bodies).toContain(read.body.toString());
+  }
+});
+
+test('whatever is put, removed and collected at the same time: nothing in use is lost, nothing else stays', async () => {
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('put' as const), key: fc.nat(2), body: fc.nat(3) }),
+    fc.record({ kind: fc.constant('remove' as const), key: fc.nat(2) }),
+    fc.record({ kind: fc.constant('collect' as const) }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(step, { maxLength: 12 }), { minLength: 3, maxLength: 3 }), async lanes => {
+      const has = new Map<string, string>();
+      // keys belong to one lane each, bytes to all
+      const work = async (steps: (typeof lanes)[number], lane: number): Promise<void> => {
+        for (const each of steps) {
+          const key = 'key' in each ? `random/${lane}/${each.key}` : '';
+          if (each.kind === 'put') {
+            const body = `body ${each.body}`;
+            await folder.write({ store: 'private', key, contentType: 't', contentEncoding: undefined }, Readable.from([Buffer.from(body)]));
+            has.set(key, body);
+          } else if (each.kind === 'remove') {
+            await store.remove([key]);
+            has.delete(key);
+          } else {
+            server.clock.advance({ minutes: 61 });
+            await folder.collect(100);
+          }
+        }
+      };
+      await Promise.all(lanes.map(work));
+      for (const [key, body] of has) {
+        expect((await send('GET', await signGet(key))).body.toString()).toBe(body);
+      }
+      server.clock.advance({ minutes: 61 });
+      await folder.collect(1_000);
+      const rows = await server.db<{ digest: string }>`select distinct digest from platform.blobs`;
+      expect((await filesOf('objects')).sort()).toEqual(rows.map(row => row.digest).sort());
+      await store.remove([...has.keys()]);
+    }),
+    { numRuns: 25 },
+  );
 });
 
 test('what interrupted uploads left is removed after an hour', async () => {
