@@ -4,9 +4,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { isNamespaced } from './testing/isolation.ts';
 import { withWorker, type WorkerUnderTest } from './testing/with-worker.ts';
+
+// processes start and end while the machine has other things to do
+vi.setConfig({ testTimeout: 30_000 });
 
 const sh = (script: string): string[] => ['/bin/bash', '--norc', '-c', script];
 const SECRET = 'the-secret-of-the-installation';

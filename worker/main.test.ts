@@ -4,8 +4,12 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { eventually } from './testing/with-worker.ts';
 import { FakeQueue } from './testing/fake-queue.ts';
+
+// processes start and end while the machine has other things to do
+vi.setConfig({ testTimeout: 30_000 });
 
 const MAIN = join(import.meta.dirname, 'main.ts');
 let queue: FakeQueue;
@@ -57,7 +61,7 @@ test.each([
   const first = start({ isolation });
   const tasks = [1, 2].map(() => queue.addTask({ command: [sh(`setsid ${words} & ${words}`)], maxRunTime: 90_000 - 4000 }));
   await queue.until(() => tasks.every(task => task.artifacts.has('public/logs/live.log')));
-  await expect.poll(() => isRunning(words)).toBe(true);
+  await eventually(() => isRunning(words)).toBe(true);
   first.kill('SIGKILL');
   await once(first, 'exit');
   start({ isolation });
@@ -75,7 +79,7 @@ test.each([
 
 test('a second worker on the same folder ends the first', async () => {
   const first = start();
-  await expect.poll(() => queue.waitingClaims).toBeGreaterThan(0);
+  await eventually(() => queue.waitingClaims).toBeGreaterThan(0);
   start();
   expect(await once(first, 'exit')).toEqual([null, 'SIGKILL']);
   const task = queue.addTask({ command: [sh('true')], maxRunTime: 60 });

@@ -1,11 +1,14 @@
 /** A task's life, told from the queue's side. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Monitor } from './monitor.ts';
 import { silentMonitor } from './monitor.ts';
-import { withWorker, type WorkerUnderTest } from './testing/with-worker.ts';
+import { eventually, withWorker, type WorkerUnderTest } from './testing/with-worker.ts';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FakeTask } from './testing/fake-queue.ts';
+
+// processes start and end while the machine has other things to do
+vi.setConfig({ testTimeout: 30_000 });
 
 const sh = (script: string): string[] => ['/bin/sh', '-c', script];
 const untilLetGo = sh('while [ ! -e go ]; do sleep 0.02; done');
@@ -13,7 +16,7 @@ const untilLetGo = sh('while [ ! -e go ]; do sleep 0.02; done');
 /** Ends a task that waits for the file `go` in its folder. */
 const letGo = async (t: WorkerUnderTest, task: FakeTask): Promise<void> => {
   const folder = join(t.config.tasksDir, `task_${task.taskId.slice(0, 10)}_0`);
-  await expect.poll(() => writeFileSync(join(folder, 'go'), '')).toBe(undefined);
+  await eventually(() => writeFileSync(join(folder, 'go'), '')).toBe(undefined);
 };
 
 describe('a task', () => {
@@ -149,9 +152,9 @@ describe('a task', () => {
 
   test('leaves nothing in the folders of the worker', async () => {
     await run({ command: [sh('mkdir locked; touch locked/f; chmod 000 locked')] });
-    await expect.poll(() => readdirSync(t.config.tasksDir)).toEqual([]);
-    await expect.poll(() => readdirSync(join(t.config.dataDir, 'logs'))).toEqual([]);
-    await expect.poll(() => readdirSync(join(t.config.dataDir, 'uploads'))).toEqual([]);
+    await eventually(() => readdirSync(t.config.tasksDir)).toEqual([]);
+    await eventually(() => readdirSync(join(t.config.dataDir, 'logs'))).toEqual([]);
+    await eventually(() => readdirSync(join(t.config.dataDir, 'uploads'))).toEqual([]);
   });
 
   test('prints more than a log may hold, and the log says so', async () => {
@@ -233,7 +236,7 @@ describe('a claim', () => {
     await using t = await withWorker();
     const task = t.queue.addTask({ command: [sh('sleep 60')], maxRunTime: 60 }, { deadline: new Date(Date.now() + 700).toISOString() });
     await t.queue.until(() => task.artifacts.has('public/logs/live.log'));
-    await expect.poll(() => readdirSync(t.config.tasksDir), { timeout: 5000 }).toEqual([]);
+    await eventually(() => readdirSync(t.config.tasksDir)).toEqual([]);
     expect(task.state).toBe('running');
     expect([...task.artifacts.keys()]).toEqual(['public/logs/live.log']);
   });
@@ -271,7 +274,7 @@ describe('a worker', () => {
     const task = t.queue.addTask({ command: [untilLetGo], maxRunTime: 60 });
     await t.queue.until(() => task.artifacts.has('public/logs/live.log'));
     const stopped = t.worker.stop({ finishTasks: true });
-    await expect.poll(() => t.queue.waitingClaims).toBe(0);
+    await eventually(() => t.queue.waitingClaims).toBe(0);
     const next = t.queue.addTask({ command: [sh('true')], maxRunTime: 60 });
     await letGo(t, task);
     await stopped;

@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withWorker, type WorkerUnderTest } from '../testing/with-worker.ts';
+
+// processes start and end while the machine has other things to do
+vi.setConfig({ testTimeout: 30_000 });
 
 const sh = (script: string): string[] => ['/bin/sh', '-ec', script];
 

@@ -3,10 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { isNamespaced } from '../testing/isolation.ts';
 import { withWorker, type WorkerUnderTest } from '../testing/with-worker.ts';
+
+// processes start and end while the machine has other things to do
+vi.setConfig({ testTimeout: 30_000 });
 
 const sh = (script: string): string[] => ['/bin/sh', '-ec', script];
 const sha256 = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex');

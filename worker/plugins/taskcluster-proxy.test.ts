@@ -1,13 +1,16 @@
 import { createServer, request as httpRequest, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { systemClock, systemRandom } from '@tscluster/client/clock.ts';
 import type { Credentials } from '@tscluster/client/client.ts';
 import { hmacSha256, base64 } from '@tscluster/client/digest.ts';
 import { signedText } from '@tscluster/client/hawk.ts';
 import { withWorker } from '../testing/with-worker.ts';
 import { destinationOf, makeAgents, proxyHandler } from './proxy-requests.ts';
+
+// processes start and end while the machine has other things to do
+vi.setConfig({ testTimeout: 30_000 });
 
 interface Seen {
   readonly method: string;

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { readConfig, type WorkerConfig } from '../config.ts';
 import { removeTree } from '../engines/task-folder.ts';
 import { silentMonitor, type Monitor } from '../monitor.ts';
@@ -51,3 +52,6 @@ export const withWorker = async (
     },
   };
 };
+
+/** For what a test cannot be told of, such as a file: an assertion that will hold soon. */
+export const eventually = <T>(value: () => T) => expect.poll(value, { timeout: 20_000, interval: 10 });
