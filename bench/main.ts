@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: starts an installation in a temporary folder, measures it warm, and writes `bench/results.md`. Load generator, server and Postgres
- * share the machine, as in the budget. Options: `--quick` for a tenth of the calls, `--no-write` to leave the file alone, `--only create,chain`.
+ * share the machine, as in the budget. Options: `--quick` for a tenth of the calls, `--no-write` to leave the file alone, `--only create,chain`,
+ * `--profile DIR` for a CPU profile of the server.
  */
 import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
@@ -14,14 +15,15 @@ import { type Target, chainHops, creates, groupLists, handOffs, lifecycles, many
 
 const ROOT = path.join(import.meta.dirname, '..');
 const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, 'no-write': { type: 'boolean', default: false }, only: { type: 'string' } },
+  options: { quick: { type: 'boolean', default: false }, 'no-write': { type: 'boolean', default: false }, only: { type: 'string' }, profile: { type: 'string' } },
 });
 const scale = options.quick ? 0.1 : 1;
 const times = (count: number): number => Math.max(20, Math.round(count * scale));
 
 const start = async (dataDir: string): Promise<{ child: ReturnType<typeof spawn>; readyMs: number }> => {
   const startedMs = performance.now();
-  const child = spawn(process.execPath, [path.join(ROOT, 'server/local/start.ts'), '--data-dir', dataDir, '--port', '0'], {
+  const profile = options.profile ? ['--cpu-prof', `--cpu-prof-dir=${options.profile}`] : [];
+  const child = spawn(process.execPath, [...profile, path.join(ROOT, 'server/local/start.ts'), '--data-dir', dataDir, '--port', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await new Promise<void>((resolve, reject) => {

@@ -47,6 +47,8 @@ export const creates = (target: Target, count: number, parallel = 16): Promise<M
     }),
   );
 
+const ALL_DONE = new Error('All lifecycles have ended');
+
 /** create → claim → complete, 8 creators and 8 workers at once. */
 export const lifecycles = (target: Target, count: number): Promise<Measured> =>
   withConnections(target, 16, connections =>
@@ -56,24 +58,22 @@ export const lifecycles = (target: Target, count: number): Promise<Measured> =>
       const creating = inParallel(8, count, async w => {
         await create(connections[w] as Connection, target, taskQueueId);
       });
-      const working = Array.from({ length: 8 }, async (_, i) => {
-        const connection = connections[8 + i] as Connection;
-        while (done < count) {
-          const claim = await claimWork(connection, target, taskQueueId, i);
-          if (claim) {
-            await complete(connection, claim);
-            done++;
-            if (done === count) {
-              connections.forEach((each, c) => c >= 8 && each !== connection && each.close());
-            }
-          }
+      const working = inParallel(8, Number.POSITIVE_INFINITY, async w => {
+        const connection = connections[8 + w] as Connection;
+        const claim = await claimWork(connection, target, taskQueueId, w);
+        if (claim) {
+          await complete(connection, claim);
+          done++;
+        }
+        if (done === count) {
+          throw ALL_DONE; // the others may wait for work: they lose their connections
+        }
+      }).catch((error: unknown) => {
+        if (error !== ALL_DONE) {
+          throw error;
         }
       });
-      await creating;
-      await Promise.allSettled(working); // workers that still wait lose their connection at the end
-      if (done !== count) {
-        throw new Error(`Only ${done} of ${count} lifecycles ended`);
-      }
+      await Promise.all([creating, working]);
       return count;
     }),
   );
