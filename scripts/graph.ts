@@ -160,9 +160,7 @@ export const makeGraph = (input: GraphInput): GraphTask[] => {
   return wanted.map(task => {
     const mounts = [
       ...(task.mounts ?? []),
-      ...(task.after.includes('install')
-        ? [{ directory: 'project', format: 'tar', content: { taskId: idOf('install'), artifact: ARCHIVE } }]
-        : []),
+      ...(task.after.includes('install') ? [{ file: 'project.tar', content: { taskId: idOf('install'), artifact: ARCHIVE } }] : []),
       ...wanted
         .filter(other => task.label === 'report' && other.artifacts?.some(({ name }) => name === RESULTS))
         .map(other => ({ file: `results/${other.label}.json`, content: { taskId: idOf(other.label), artifact: RESULTS } })),

@@ -7,7 +7,7 @@ import type { Context, Installation, QueueClient } from '../context.ts';
 import { countsLine, renderChanges, renderProgress } from '../render/progress.ts';
 import { screenOn } from '../render/screen.ts';
 import { logLine, plain } from '../render/table.ts';
-import { reasonOf, summarize, toGroupTask, type GroupSummary, type GroupTask } from './group.ts';
+import { lastRunTimes, reasonOf, summarize, toGroupTask, type GroupSummary, type GroupTask } from './group.ts';
 import { readLogTail, streamLog } from './log.ts';
 
 const MIN_PAUSE_MS = 300;
@@ -118,7 +118,10 @@ const report = async (context: Context, options: WatchOptions, summary: GroupSum
     return summary;
   }
   const { err } = context;
-  const failed = summary.tasks.filter(task => task.state === 'failed' || task.state === 'exception');
+  // what failed first may be why the rest did
+  const failed = summary.tasks
+    .filter(task => task.state === 'failed' || task.state === 'exception')
+    .sort((a, b) => (lastRunTimes(a).resolvedMs ?? 0) - (lastRunTimes(b).resolvedMs ?? 0));
   for (const [index, task] of failed.entries()) {
     const reason = reasonOf(task);
     await err.write(
