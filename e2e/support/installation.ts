@@ -9,7 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import pg from 'pg';
+import { Client as Database } from 'pg';
 import { afterAll } from 'vitest';
 import { findProcesses, isRunning, killNow, waitFor, waitUntilGone } from './processes.ts';
 
@@ -39,7 +39,7 @@ export interface Installation {
   /** Shuts down as Ctrl-C does. The data folder stays until the end of the test file. */
   stop(): Promise<void>;
   /** A connection to its database, as the superuser; the caller ends it. */
-  connectDatabase(): Promise<pg.Client>;
+  connectDatabase(): Promise<Database>;
   /** What it has printed so far. */
   output(): string;
   [Symbol.asyncDispose](): Promise<void>;
@@ -175,9 +175,9 @@ class InstallationProcess implements Installation {
     }
   }
 
-  async connectDatabase(): Promise<pg.Client> {
+  async connectDatabase(): Promise<Database> {
     const lines = (await fs.readFile(path.join(this.dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n');
-    const client = new pg.Client({ host: lines[4] ?? '', port: Number(lines[3]), user: 'postgres', database: 'postgres' });
+    const client = new Database({ host: lines[4] ?? '', port: Number(lines[3]), user: 'postgres', database: 'postgres' });
     client.on('error', () => undefined); // Postgres is killed in these tests; the next statement reports it
     await client.connect();
     return client;
