@@ -1,8 +1,14 @@
 /** The published JavaScript client, unmodified, does what people do with it: a chain of tasks, its log and artifacts, temporary credentials, signed URLs. */
-import taskcluster, { type ClientCredentials } from 'taskcluster-client';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Installation, startInstallation } from './support/installation.ts';
-import { type OfficialClients, expectRefusal, officialClients, readArtifact } from './support/official.ts';
+import {
+  type ClientCredentials,
+  type OfficialClients,
+  expectRefusal,
+  officialClients,
+  readArtifact,
+  taskcluster,
+} from './support/official.ts';
 import { waitFor } from './support/processes.ts';
 import { aScript, aTask, newId } from './support/tasks.ts';
 

@@ -155,16 +155,14 @@ const checkGroups = ({ tasks, events }: Accounts): string[] => {
     const { status, taskGroupId } = event.payload;
     if (event.exchange === 'task-group-resolved' && taskGroupId !== undefined) {
       announcedAt.set(taskGroupId, event.seq);
-      if (!groups.has(taskGroupId)) {
-        return [`without cause: ${event.exchange} of the unknown group ${taskGroupId}`];
-      }
     } else if (status && isResolution(event)) {
       resolvedAt.set(status.taskId, resolvedAt.get(status.taskId) ?? event.seq);
     } else if (status && event.exchange === 'task-defined') {
       definedAt.set(status.taskId, definedAt.get(status.taskId) ?? event.seq);
     }
   }
-  return [...groups].flatMap(([taskGroupId, members]) => {
+  const unknown = [...announcedAt.keys()].filter(taskGroupId => !groups.has(taskGroupId));
+  const problems = [...groups].flatMap(([taskGroupId, members]) => {
     const announced = announcedAt.get(taskGroupId) ?? -1;
     const open = members.find(({ status }) => status.state === 'unscheduled');
     if (open) {
@@ -175,6 +173,7 @@ const checkGroups = ({ tasks, events }: Accounts): string[] => {
     const last = Math.max(...members.map(({ plan }) => resolvedAt.get(plan.taskId) ?? -1));
     return announced > last ? [] : [`lost: task-group-resolved of ${taskGroupId}`];
   });
+  return [...unknown.map(taskGroupId => `without cause: task-group-resolved of the unknown group ${taskGroupId}`), ...problems];
 };
 
 /** Each run was handed to one worker only, after the run before had ended and everything it waits for had been reported. */

@@ -29,7 +29,10 @@ export interface DeliveredEvent {
 
 /** Subscribes to every exchange of the queue. The server learns of it when it starts the next time. */
 export const subscribeToEverything = async (installation: Installation): Promise<void> => {
-  const bindings = Object.values(queueEvents.exchanges).map(({ exchange }) => ({ exchange: exchangeName(queueEvents, exchange), pattern: '#' }));
+  const bindings = Object.values(queueEvents.exchanges).map(({ exchange }) => ({
+    exchange: exchangeName(queueEvents, exchange),
+    pattern: '#',
+  }));
   const database = await installation.connectDatabase();
   try {
     await database.query('insert into platform.subscriptions (name, bindings) values ($1, $2) on conflict do nothing', [

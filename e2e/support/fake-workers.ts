@@ -7,7 +7,6 @@ import { ApiCallError, ConnectionError, type Credentials, createClient } from '@
 import type { Installation } from './installation.ts';
 import { type FakePayload, isGood } from './load.ts';
 
-
 const WORKER_GROUP = 'e2e';
 const PAUSE_MS = 50;
 const EXPIRES_MS = 12 * 3_600_000;
@@ -77,7 +76,8 @@ export class Ledger {
 const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
 
 /** Whether the call may succeed when the installation is well again. */
-const isPassing = (error: unknown): boolean => error instanceof ConnectionError || (error instanceof ApiCallError && error.statusCode >= 500);
+const isPassing = (error: unknown): boolean =>
+  error instanceof ConnectionError || (error instanceof ApiCallError && error.statusCode >= 500);
 
 /** Repeats a call until it is answered; a refusal is thrown. */
 export const insist = async <T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> => {

@@ -9,15 +9,22 @@ export const LOCAL_QUEUE = 'local/process';
 export const FAKE_QUEUES = ['e2e/alpha', 'e2e/beta'] as const;
 
 /** What a worker reports for a run. */
-export type Outcome = 'completed' | 'failed' | 'worker-shutdown' | 'intermittent-task' | 'malformed-payload' | 'resource-unavailable' | 'internal-error';
+export type Outcome =
+  | 'completed'
+  | 'failed'
+  | 'worker-shutdown'
+  | 'intermittent-task'
+  | 'malformed-payload'
+  | 'resource-unavailable'
+  | 'internal-error';
 
 /** What a fake worker does: the first run gets the first outcome, and so on. */
-export interface FakePayload {
+export type FakePayload = {
   readonly outcomes: readonly Outcome[];
   readonly workMs: number;
   /** Whether it leaves an artifact of type reference. */
   readonly artifact: boolean;
-}
+};
 
 export interface PlannedTask {
   readonly taskId: string;
@@ -57,7 +64,10 @@ interface TaskWords {
 
 /** Makes structures; the same choices make the same ones, but for their ids. */
 const makePlanner = (choices: Choices) => {
-  const plan = (words: TaskWords, rest: Pick<PlannedTask, 'outcomes' | 'isLocal'> & { taskQueueId: string; payload: object }): PlannedTask => {
+  const plan = (
+    words: TaskWords,
+    rest: Pick<PlannedTask, 'outcomes' | 'isLocal'> & { taskQueueId: string; payload: Record<string, unknown> },
+  ): PlannedTask => {
     const { taskGroupId, dependencies = [], requires = 'all-completed' } = words;
     const { outcomes, isLocal, taskQueueId, payload } = rest;
     return {
@@ -66,7 +76,7 @@ const makePlanner = (choices: Choices) => {
       dependencies,
       outcomes,
       isLocal,
-      definition: aTask({ taskQueueId, taskGroupId, dependencies, requires, payload, schedulerId: 'e2e', retries: 20 }),
+      definition: aTask({ taskQueueId, taskGroupId, dependencies: [...dependencies], requires, payload, schedulerId: 'e2e', retries: 20 }),
     };
   };
   const fake = (words: TaskWords, outcomes: readonly Outcome[] = ['completed'], runs = true): PlannedTask => {
@@ -74,7 +84,8 @@ const makePlanner = (choices: Choices) => {
     return plan(words, { outcomes: runs ? outcomes : undefined, isLocal: false, taskQueueId: choices.pick(FAKE_QUEUES), payload });
   };
   const local = (words: TaskWords, outcome: 'completed' | 'failed' = 'completed'): PlannedTask => {
-    const script = outcome === 'failed' ? 'exit 7' : choices.pick(['true', 'true', 'sleep 0.1', 'sleep 0.4', '(sleep 0.2 &); sleep 0.05; echo done']);
+    const script =
+      outcome === 'failed' ? 'exit 7' : choices.pick(['true', 'true', 'sleep 0.1', 'sleep 0.4', '(sleep 0.2 &); sleep 0.05; echo done']);
     return plan(words, { outcomes: [outcome], isLocal: true, taskQueueId: LOCAL_QUEUE, payload: aScript(script) });
   };
   const one = (make: typeof fake | typeof local, words: TaskWords): PlannedTask => make(words);
@@ -106,7 +117,11 @@ const makePlanner = (choices: Choices) => {
       const taskGroupId = newId();
       const parent = fake({ taskGroupId }, choices.pick([['failed'], ['internal-error'], ['intermittent-task', 'failed']]));
       const dependencies = [parent.taskId];
-      return [parent, fake({ taskGroupId, dependencies }, ['completed'], false), fake({ taskGroupId, dependencies, requires: 'all-resolved' })];
+      return [
+        parent,
+        fake({ taskGroupId, dependencies }, ['completed'], false),
+        fake({ taskGroupId, dependencies, requires: 'all-resolved' }),
+      ];
     },
     fake,
     local,
@@ -128,5 +143,8 @@ export const planLoad = (choices: Choices): readonly Structure[] => {
     ...times(4, planner.deadEnd),
   ];
   // in another order each time, so that a kill meets other neighbours
-  return structures.map(structure => ({ structure, place: choices.float() })).sort((a, b) => a.place - b.place).map(({ structure }) => structure);
+  return structures
+    .map(structure => ({ structure, place: choices.float() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ structure }) => structure);
 };

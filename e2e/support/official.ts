@@ -1,8 +1,71 @@
-/** The published JavaScript client, unmodified, pointed at an installation. */
+/** The published JavaScript client, unmodified, pointed at an installation. It comes without types; what the tests rely on of it is named here. */
 import { Readable, Writable } from 'node:stream';
-import taskcluster, { type ClientCredentials, type ServiceClient } from 'taskcluster-client';
+import untyped from 'taskcluster-client';
 import { expect } from 'vitest';
 import type { Installation } from './installation.ts';
+
+export interface ClientCredentials {
+  readonly clientId: string;
+  readonly accessToken: string;
+  /** JSON text. */
+  readonly certificate?: string;
+}
+
+export interface ServiceMethod {
+  // its answers are whatever the server says, which is what is tested
+  (...args: unknown[]): Promise<any>;
+  readonly entryReference: {
+    readonly type: 'function' | 'topic-exchange';
+    readonly name: string;
+    readonly method: string;
+    readonly args: readonly string[];
+  };
+}
+
+export type ServiceClient = { readonly [name: string]: ServiceMethod } & {
+  buildUrl(method: ServiceMethod, ...args: unknown[]): string;
+  buildSignedUrl(method: ServiceMethod, ...args: unknown[]): string;
+};
+
+type ServiceClass = new (options: {
+  readonly rootUrl: string;
+  readonly credentials: ClientCredentials | Record<string, never>;
+  readonly authorizedScopes?: readonly string[];
+  readonly retries: number;
+}) => ServiceClient;
+
+interface Transfer {
+  readonly streamFactory: () => Promise<unknown>;
+}
+
+export const taskcluster = untyped as unknown as {
+  readonly Auth: ServiceClass;
+  readonly Queue: ServiceClass;
+  readonly Object: ServiceClass;
+  createTemporaryCredentials(options: {
+    readonly clientId?: string;
+    readonly start?: Date;
+    readonly expiry: Date;
+    readonly scopes: readonly string[];
+    readonly credentials: ClientCredentials;
+  }): Required<ClientCredentials>;
+  credentialInformation(rootUrl: string, credentials: ClientCredentials): Promise<{ clientId: string; type: string; active: boolean }>;
+  upload(
+    options: Transfer & {
+      readonly projectId: string;
+      readonly name: string;
+      readonly contentType: string;
+      readonly contentLength: number;
+      readonly expires: Date | string;
+      readonly object: ServiceClient;
+      readonly uploadId?: string;
+    },
+  ): Promise<void>;
+  download(options: Transfer & { readonly name: string; readonly object: ServiceClient }): Promise<string>;
+  downloadArtifact(
+    options: Transfer & { readonly taskId: string; readonly runId?: number; readonly name: string; readonly queue: ServiceClient },
+  ): Promise<string>;
+};
 
 export interface OfficialClients {
   readonly auth: ServiceClient;

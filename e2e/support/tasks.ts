@@ -7,12 +7,12 @@ export interface TaskOptions {
   readonly taskQueueId?: string;
   readonly taskGroupId?: string;
   readonly schedulerId?: string;
-  readonly dependencies?: readonly string[];
+  readonly dependencies?: string[];
   readonly requires?: 'all-completed' | 'all-resolved';
   readonly retries?: number;
-  readonly payload?: object;
-  readonly scopes?: readonly string[];
-  readonly routes?: readonly string[];
+  readonly payload?: Record<string, unknown>;
+  readonly scopes?: string[];
+  readonly routes?: string[];
   readonly name?: string;
 }
 
