@@ -56,9 +56,18 @@ const checkPayload = ({ osGroups = [], command }: TaskPayload): void => {
   }
 };
 
+/** The account's name; in a container it may have none, which the system reports as an error. */
+const userName = (): string => {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'unknown');
+  }
+};
+
 const inheritedEnvironment = (): Record<string, string> => {
   const inherited = Object.fromEntries(INHERITED.flatMap(name => (process.env[name] ? [[name, process.env[name]]] : [])));
-  return { PATH: TASK_PATH, HOME: homedir(), USER: userInfo().username, ...inherited };
+  return { PATH: TASK_PATH, HOME: homedir(), USER: userName(), ...inherited };
 };
 
 class ProcessBuilder implements SandboxBuilder {

@@ -78,7 +78,9 @@ export class DownloadCache {
   async getUrl(task: TaskContext, url: string, sha256: string | undefined): Promise<Lease> {
     const key = `urlcontent:${url}`;
     if (sha256 === undefined && this.#entries.has(key)) {
-      task.log.warn(`[mounts] ${url} was downloaded earlier and is not checked again; name its sha256 to be sure of its content.`);
+      task.log.warn(
+        `[mounts] ${url.replace(/[?#].*$/, '')} was downloaded earlier and is not checked again; name its sha256 to be sure of its content.`,
+      );
     }
     return this.#get({ key, version: '', sha256 }, path => getBytes(async () => url, openSink(path), this.#transfer(task)));
   }

@@ -56,7 +56,8 @@ const describe = (content: MountContent): string => {
   if ('namespace' in content) {
     return `the artifact ${content.artifact} of the task indexed as ${content.namespace}`;
   }
-  return 'url' in content ? content.url : 'the content in the payload';
+  // what follows the path may be a signature, and whoever may read the log may not have it
+  return 'url' in content ? content.url.replace(/[?#].*$/, '') : 'the content in the payload';
 };
 
 class TaskMounts implements TaskPlugin {
