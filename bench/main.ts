@@ -15,7 +15,12 @@ import { type Target, chainHops, creates, groupLists, handOffs, lifecycles, many
 
 const ROOT = path.join(import.meta.dirname, '..');
 const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, 'no-write': { type: 'boolean', default: false }, only: { type: 'string' }, profile: { type: 'string' } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    'no-write': { type: 'boolean', default: false },
+    only: { type: 'string' },
+    profile: { type: 'string' },
+  },
 });
 const scale = options.quick ? 0.1 : 1;
 const times = (count: number): number => Math.max(20, Math.round(count * scale));

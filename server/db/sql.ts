@@ -243,7 +243,7 @@ export const openDb = (options: DbOptions): Db => {
       return client;
     },
     close: async () => pool.end(),
-  }) as Db;
+  });
 };
 
 /** Opens a transaction's type around a plain client, for the few places that drive `begin` and `commit` themselves (the relay). */

@@ -65,7 +65,7 @@ export const hawkRequest = (request: IncomingMessage, sourceIp?: string): HawkRe
   const match = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(hostHeader);
   const forwardedPort = single(request.headers['x-forwarded-port']);
   const https = single(request.headers['x-forwarded-proto']) === 'https';
-  const encrypted = (request.socket as TLSSocket).encrypted === true;
+  const encrypted = (request.socket as TLSSocket).encrypted;
   let port = match?.[2] === undefined ? (encrypted ? 443 : 80) : Number(match[2]);
   if (forwardedPort !== undefined && /^\d+$/.test(forwardedPort)) {
     port = Number(forwardedPort);

@@ -1,12 +1,13 @@
 /** `fetch` without a socket: one service calls another that the same process serves, through the same pipeline. */
 import type { FastifyInstance, InjectOptions } from 'fastify';
 
-export const makeLocalFetch = (app: () => FastifyInstance): typeof fetch =>
-  (async (input: string | URL | Request, init?: RequestInit) => {
+export const makeLocalFetch =
+  (app: () => FastifyInstance): typeof fetch =>
+  async (input: string | URL | Request, init?: RequestInit) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const headers = Object.fromEntries(new Headers(init?.headers).entries());
     const options: InjectOptions = {
-      method: (init?.method ?? 'GET').toUpperCase() as 'GET',
+      method: (init?.method ?? 'GET').toUpperCase(),
       url: `${url.pathname}${url.search}`,
       headers: { ...headers, host: url.host, ...(url.protocol === 'https:' ? { 'x-forwarded-proto': 'https' } : {}) },
     };
@@ -25,4 +26,4 @@ export const makeLocalFetch = (app: () => FastifyInstance): typeof fetch =>
     }
     const body = response.statusCode === 204 || response.statusCode === 304 ? null : response.payload;
     return new Response(body, { status: response.statusCode, headers: answered });
-  }) as typeof fetch;
+  };

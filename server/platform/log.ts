@@ -25,7 +25,13 @@ export const describeError = (error: unknown): object => {
     return { message: String(error) };
   }
   const fields = Object.fromEntries(ERROR_FIELDS.flatMap(name => (name in error ? [[name, (error as never)[name]]] : [])));
-  return { type: error.name, message: error.message, ...fields, stack: error.stack, ...(error.cause ? { cause: describeError(error.cause) } : {}) };
+  return {
+    type: error.name,
+    message: error.message,
+    ...fields,
+    stack: error.stack,
+    ...(error.cause ? { cause: describeError(error.cause) } : {}),
+  };
 };
 
 /** A logger that writes JSON lines to `destination` (default stderr). */

@@ -66,7 +66,7 @@ export const makeValidator = (schemas: Iterable<object>): Validator => {
   for (const schema of schemas) {
     const id = (schema as Named).$id;
     if (id !== undefined && !ajv.schemas[bare(id)]) {
-      ajv.addSchema(schema as TSchema, bare(id));
+      ajv.addSchema(schema, bare(id));
     }
   }
   const compiled = new Map<TSchema, ValidateFunction>();

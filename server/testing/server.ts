@@ -92,10 +92,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
     name: 'test-auth',
     settings: {},
     start: () => ({
-      authenticator: makeTestAuthenticator(
-        clock,
-        id => scopes.get(id) ?? (id.startsWith('static/taskcluster/') ? ['*'] : undefined),
-      ) as Authenticator,
+      authenticator: makeTestAuthenticator(clock, id => scopes.get(id) ?? (id.startsWith('static/taskcluster/') ? ['*'] : undefined)),
     }),
   };
   const hasAuth = services.some(service => service.name === 'auth');
