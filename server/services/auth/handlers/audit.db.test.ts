@@ -36,12 +36,14 @@ test('the history of a thing is paged, the oldest first', async () => {
   } while (page.continuationToken);
   expect(walked).toEqual(all.auditHistory);
   expect(await server.root.getEntityHistory(which, { limit: '0' })).toEqual({ auditHistory: [] });
-  expect((await refusal(server.root.getEntityHistory(which, { continuationToken: 'abc' }))).code).toBe('InputError');
+  expect((await refusal(server.root.getEntityHistory(which, { continuationToken: 'a!c' }))).code).toBe('InputError');
+  // of letters alone, it may come from elsewhere
+  expect(await server.root.getEntityHistory(which, { continuationToken: 'abc' })).toEqual(all);
 });
 
 test('what never existed has none; what has no history is refused', async () => {
   expect(await server.root.getEntityHistory({ entityType: 'worker-pool', entityId: 'a/b' })).toEqual({ auditHistory: [] });
-  expect(await server.root.getEntityHistory({ entityType: 'role', entityId: 'nul\0' })).toEqual({ auditHistory: [] });
+  expect((await refusal(server.root.getEntityHistory({ entityType: 'role', entityId: 'nul\0' }))).code).toBe('InvalidRequestArguments');
   expect((await refusal(server.root.getEntityHistory({ entityType: 'task', entityId: 'x' }))).code).toBe('InvalidRequestArguments');
   expect((await refusal(server.stranger.getEntityHistory({ entityType: 'task', entityId: 'x' }))).code).toBe('InsufficientScopes');
 });
