@@ -17,7 +17,6 @@ import { openKeyring } from '../platform/keyring.ts';
 import { makeLocalFetch } from '../platform/local-fetch.ts';
 import { silentLog } from '../platform/log.ts';
 import { makeMetrics } from '../platform/metrics.ts';
-import type { Authenticator } from '../platform/caller.ts';
 import type { Platform, Service } from '../platform/service.ts';
 import { makeTestAuthenticator } from './authenticator.ts';
 import { type FakeClock, makeFakeClock } from './clock.ts';

@@ -12,7 +12,10 @@ import { TaskFolder } from './task-folder.ts';
 
 const TASK_PATH = '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin';
 /** What a task gets from the worker's own environment; nothing else, because the rest may hold secrets. */
-const INHERITED = ['PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TZ', 'SHELL', 'LOGNAME'];
+const INHERITED = ['HOME', 'USER', 'LANG', 'LC_ALL', 'TZ', 'SHELL', 'LOGNAME'];
+/** How this machine reaches others: proxies and the certificates that it trusts. Paths and addresses, without which no download works. */
+const INHERITED_NETWORK =
+  /^(?:https?_proxy|no_proxy|all_proxy|ssl_cert_(?:file|dir)|curl_ca_bundle|git_ssl_cainfo|requests_ca_bundle|pip_cert|node_extra_ca_certs)$/i;
 
 const payload: PayloadPart = {
   properties: {
@@ -65,9 +68,19 @@ const userName = (): string => {
   }
 };
 
+/** The search path without what npm puts in front of it for the programs it starts: a task is to find the machine's own programs. */
+const taskPath = (): string => {
+  const folders = (process.env['PATH'] ?? '').split(':').filter(folder => folder !== '' && !folder.includes('/node_modules/'));
+  return folders.length > 0 ? folders.join(':') : TASK_PATH;
+};
+
 const inheritedEnvironment = (): Record<string, string> => {
-  const inherited = Object.fromEntries(INHERITED.flatMap(name => (process.env[name] ? [[name, process.env[name]]] : [])));
-  return { PATH: TASK_PATH, HOME: homedir(), USER: userName(), ...inherited };
+  const inherited = Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      value && (INHERITED.includes(name) || INHERITED_NETWORK.test(name)) ? [[name, value]] : [],
+    ),
+  );
+  return { PATH: taskPath(), HOME: homedir(), USER: userName(), ...inherited };
 };
 
 class ProcessBuilder implements SandboxBuilder {
