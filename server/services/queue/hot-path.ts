@@ -79,8 +79,7 @@ const itemKey = (item: Item): string | undefined => {
       return item.end.taskId;
     case 'reclaim':
       return item.run.taskId;
-    case 'ask':
-    case 'note':
+    default:
       return undefined;
   }
 };
@@ -202,8 +201,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
           const row = reclaimed.get(item.run.taskId);
           return row && { ...row, takenUntilMs, nowMs };
         }
-        case 'ask':
-        case 'note':
+        default:
           return undefined;
       }
     });

@@ -83,17 +83,17 @@ export const claimNow = async (
   taskQueueId: string,
   body: ClaimBody,
 ): Promise<ClaimReply> => {
-  let settled = false;
+  const state = { settled: false };
   const reply = queue.claimWork({ taskQueueId }, body).finally(() => {
-    settled = true;
+    state.settled = true;
   });
   reply.catch(() => undefined);
-  while (!settled) {
+  while (!state.settled) {
     await new Promise<void>(resolve => {
       setTimeout(resolve, 2);
     });
     await ctx.hot.drain();
-    if (!settled && ctx.waiters.size > 0 && ctx.waiters.asking === 0) {
+    if (!state.settled && ctx.waiters.size > 0 && ctx.waiters.asking === 0) {
       await clock.tick({ seconds: 20 });
     }
   }

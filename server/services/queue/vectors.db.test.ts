@@ -251,6 +251,10 @@ class Replay {
     return value;
   }
 
+  fillObject(value: Record<string, unknown>): Record<string, unknown> {
+    return this.fill(value) as Record<string, unknown>;
+  }
+
   client(step: Step): QueueClient {
     if (step.note === 'caller has only ...:high:prov/wt') {
       return this.server.client(queueApi, { scopes: ONLY_HIGH });
@@ -259,7 +263,7 @@ class Replay {
   }
 
   async definition(step: Step): Promise<NewDefinition> {
-    const name = String(step.args?.[0] ?? '$A');
+    const name = textOf(step.args?.[0], '$A');
     const given = { ...step.body };
     const known = this.bodies.get(name);
     const isRepeat = '...' in given;
@@ -276,7 +280,7 @@ class Replay {
         given[key] = String(known?.[key]).replace('.000Z', 'Z');
       }
     }
-    const body: Record<string, unknown> = { ...(isRepeat ? known : aTask(clock)), ...(this.fill(given) as object) };
+    const body: Record<string, unknown> = { ...(isRepeat ? known : aTask(clock)), ...this.fillObject(given) };
     for (const [key, value] of Object.entries(body)) {
       if (value === '<omitted>') {
         delete body[key];
@@ -295,12 +299,12 @@ class Replay {
     const queue = this.client(step);
     const args = (this.fill(step.args ?? []) as unknown[]).slice();
     if (name === 'createTask') {
-      const taskId = String(args[0] ?? this.id('$A'));
+      const taskId = textOf(args[0], this.id('$A'));
       return queue.createTask({ taskId }, await this.definition(step));
     }
     if (name === 'claimWork') {
       const body = { workerGroup: 'wg1', workerId: 'worker-a', ...(this.fill(step.body ?? {}) as object) };
-      return claimNow(server.ctx, server.clock, queue, String(args[0] ?? 'prov/wt'), body);
+      return claimNow(server.ctx, server.clock, queue, textOf(args[0], 'prov/wt'), body);
     }
     const method: Method = queueApi.methods[name as keyof typeof queueApi.methods];
     const names = [...method.route.matchAll(/<([a-zA-Z]+)>/g)].map(match => match[1] as string);
@@ -628,6 +632,7 @@ class Replay {
   }
 }
 
+const textOf = (value: unknown, fallback: string): string => (typeof value === 'string' ? value : fallback);
 const withoutOutcome = ({ result: _result, error: _error, ...rest }: Step): Step => rest;
 const shortName = (exchange: string): string => exchange.slice(exchange.lastIndexOf('/') + 1);
 const aboutOf = (exchange: string, key: string): string => `${exchange.startsWith('task-group-') ? 'group' : 'task'} ${key.split('.')[1]}`;

@@ -72,7 +72,7 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
       let sent = false;
       onSent(() => {
         sent = true;
-        claims.forEach(ctx.hot.answered);
+        claims.forEach(claim => ctx.hot.answered(claim));
       });
       const onClose = (): void => {
         if (!sent) {
