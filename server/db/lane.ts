@@ -9,7 +9,9 @@
 import pg from 'pg';
 import { type Db, type Row, type Statement, camelCase, isConnectionError } from './sql.ts';
 
-const HOT_OPTIONS = '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off';
+/** Settings of a lane's backend: every plan is an index look-up, also one that was made while the tables were empty. */
+export const HOT_OPTIONS =
+  '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_memoize=off';
 
 export interface Lane {
   /** Runs the statements as one transaction; answers with the rows of each. */
