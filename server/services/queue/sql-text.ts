@@ -17,19 +17,51 @@ export const isoSql = (expression: string): string => `to_char(${expression} at 
 /** The name of a rank. */
 export const prioritySql = (expression: string): string => `${NAMES}[${expression}]`;
 
-/** The last run as JSON; null-safe. */
-export const lastRunSql = (t: string): string =>
-  `'{"runId":' || ${t}.run_id || ',"state":"' || ${t}.state || '",' || ${t}.run` +
-  ` || case when ${t}.taken_until is null then '' else ',"takenUntil":"' || ${isoSql(`${t}.taken_until`)} || '"' end || '}'`;
+/** One text of many parts; what is null is left out. */
+const concat = (...parts: readonly string[]): string => `concat(${parts.filter(part => part !== '').join(', ')})`;
+const quote = (text: string): string => `'${text}'`;
+
+const lastRunParts = (t: string): string[] => [
+  quote('{"runId":'),
+  `${t}.run_id`,
+  quote(',"state":"'),
+  `${t}.state`,
+  quote('",'),
+  `${t}.run`,
+  `',"takenUntil":"' || ${isoSql(`${t}.taken_until`)} || '"'`,
+  quote('}'),
+];
+
+/** The last run as JSON. */
+export const lastRunSql = (t: string): string => concat(...lastRunParts(t));
 
 /** The status as JSON. */
 export const statusSql = (t: string): string =>
-  `'{' || ${t}.head || ',"priority":"' || ${prioritySql(`${t}.priority`)} || '","retriesLeft":' || ${t}.retries_left` +
-  ` || ',"state":"' || ${t}.state || '","runs":[' || case when ${t}.run_id < 0 then '' else coalesce(${t}.past || ',', '') || ${lastRunSql(t)} end || ']}'`;
+  concat(
+    quote('{'),
+    `${t}.head`,
+    quote(',"priority":"'),
+    prioritySql(`${t}.priority`),
+    quote('","retriesLeft":'),
+    `${t}.retries_left`,
+    quote(',"state":"'),
+    `${t}.state`,
+    quote('","runs":['),
+    `case when ${t}.run_id >= 0 then ${concat(`${t}.past || ','`, ...lastRunParts(t))} end`,
+    quote(']}'),
+  );
 
 /** The status as it was right after creation, before anything happened. */
 export const pristineStatusSql = (t: string): string =>
-  `'{' || ${t}.head || ',"priority":"' || ${prioritySql(`${t}.priority`)} || '","retriesLeft":' || ${t}.retries || ',"state":"unscheduled","runs":[]}'`;
+  concat(
+    quote('{'),
+    `${t}.head`,
+    quote(',"priority":"'),
+    prioritySql(`${t}.priority`),
+    quote('","retriesLeft":'),
+    `${t}.retries`,
+    quote(',"state":"unscheduled","runs":[]}'),
+  );
 
 export interface EventSql {
   readonly exchange: keyof (typeof queueEvents)['exchanges'];
@@ -43,29 +75,62 @@ export interface EventSql {
   readonly workerId?: string;
   /** Expression of further payload fields: JSON text beginning with a comma. */
   readonly more?: string;
-  /** Leaves `task` (the tags) out. */
-  readonly withoutTask?: boolean;
 }
 
 /** A task event as JSON text. A worker is mentioned when its expressions are not null. */
-export const eventSql = ({ exchange, t, status, runId, workerGroup, workerId, more, withoutTask }: EventSql): string => {
+export const eventSql = ({ exchange, t, status, runId, workerGroup, workerId, more }: EventSql): string => {
   const name = exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange);
   const word = (expression: string | undefined): string => (expression === undefined ? `'_'` : `coalesce((${expression})::text, '_')`);
-  const field = (key: string, expression: string | undefined, quote: string): string =>
-    expression === undefined ? '' : ` || coalesce(',"${key}":${quote}' || (${expression}) || '${quote}', '')`;
-  return (
-    `'{"exchange":"${name}","routingKey":"primary.' || ${t}.task_id || '.' || ${word(runId)} || '.' || ${word(workerGroup)} || '.' || ${word(workerId)}` +
-    ` || '.' || replace(${t}.task_queue_id, '/', '.') || '.' || ${t}.scheduler_id || '.' || ${t}.task_group_id || '._","cc":' || ${t}.cc` +
-    ` || ',"payload":{"status":' || ${status}${withoutTask ? '' : ` || ',"task":{"tags":' || ${t}.tags || '}'`}` +
-    `${field('runId', runId, '')}${field('workerGroup', workerGroup, '"')}${field('workerId', workerId, '"')}${more ? ` || ${more}` : ''} || ',"version":1}}'`
+  const field = (key: string, expression: string | undefined, mark: string): string =>
+    expression === undefined ? '' : `',"${key}":${mark}' || (${expression}) || '${mark}'`;
+  const dot = quote('.');
+  return concat(
+    quote(`{"exchange":"${name}","routingKey":"primary.`),
+    `${t}.task_id`,
+    dot,
+    word(runId),
+    dot,
+    word(workerGroup),
+    dot,
+    word(workerId),
+    dot,
+    `replace(${t}.task_queue_id, '/', '.')`,
+    dot,
+    `${t}.scheduler_id`,
+    dot,
+    `${t}.task_group_id`,
+    quote('._","cc":'),
+    `${t}.cc`,
+    quote(',"payload":{"status":'),
+    status,
+    quote(',"task":{"tags":'),
+    `${t}.tags`,
+    quote('}'),
+    field('runId', runId, ''),
+    field('workerGroup', workerGroup, '"'),
+    field('workerId', workerId, '"'),
+    more ?? '',
+    quote(',"version":1}}'),
   );
 };
 
 /** A group event as JSON text; the row has `task_group_id`, `scheduler_id`, `expires`, `sealed`. */
 export const groupEventSql = (exchange: 'taskGroupResolved' | 'taskGroupSealed', g: string): string =>
-  `'{"exchange":"${exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange)}","routingKey":"primary.' || ${g}.task_group_id || '.' || ${g}.scheduler_id` +
-  ` || '._","cc":[],"payload":{"taskGroupId":"' || ${g}.task_group_id || '","schedulerId":"' || ${g}.scheduler_id || '","expires":"' || ${isoSql(`${g}.expires`)} || '"'` +
-  ` || coalesce(',"sealed":"' || ${isoSql(`${g}.sealed`)} || '"', '') || ',"version":1}}'`;
+  concat(
+    quote(`{"exchange":"${exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange)}","routingKey":"primary.`),
+    `${g}.task_group_id`,
+    quote('.'),
+    `${g}.scheduler_id`,
+    quote('._","cc":[],"payload":{"taskGroupId":"'),
+    `${g}.task_group_id`,
+    quote('","schedulerId":"'),
+    `${g}.scheduler_id`,
+    quote('","expires":"'),
+    isoSql(`${g}.expires`),
+    quote('"'),
+    `',"sealed":"' || ${isoSql(`${g}.sealed`)} || '"'`,
+    quote(',"version":1}}'),
+  );
 
 /** Columns of `queue.tasks` that events need, besides the status. */
 export const EVENT_COLUMNS = (t: string): string =>

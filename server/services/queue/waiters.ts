@@ -222,10 +222,11 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
       if (slots.length === 0) {
         return undefined;
       }
-      for (const entry of dealt) {
+      const served = new Set(slots.map(slot => slot.request));
+      dealt.forEach((entry, i) => {
         entry.state = 'dealt';
-        entry.woken = false;
-      }
+        entry.woken = !served.has(i + 1); // no place was left for it: its turn comes with the next batch
+      });
       dealtNow += dealt.length;
       const back = (entry: Entry): void => {
         entry.state = 'waiting';
