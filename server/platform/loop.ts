@@ -5,6 +5,7 @@
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import { makeWaker } from './waker.ts';
 
 export interface Loop<Ctx> {
   /** Process name, metric label and log field: `queue/claim-expiry`. */
@@ -58,25 +59,7 @@ const startLoop = <Ctx>(definition: Loop<Ctx>, ctx: Ctx, { clock, log, metrics }
   const failures = metrics.counter('loop_failures_total', 'Runs of a loop that failed', ['loop']);
   const seconds = metrics.histogram('loop_run_seconds', 'How long a run took', ['loop'], SECONDS);
   const stopping = new AbortController();
-  let woken = false;
-  let wakeUp: () => void = () => undefined;
-
-  const wait = async (ms: number): Promise<void> => {
-    if (woken) {
-      woken = false;
-      return;
-    }
-    const timer = new AbortController();
-    await Promise.race([
-      new Promise<void>(resolve => {
-        wakeUp = resolve;
-      }),
-      clock.sleep(ms, AbortSignal.any([timer.signal, stopping.signal])).catch(() => undefined),
-    ]);
-    timer.abort();
-    woken = false;
-    wakeUp = () => undefined;
-  };
+  const waker = makeWaker(clock, stopping.signal);
 
   const work = async (): Promise<void> => {
     let backoffMs = 100;
@@ -89,12 +72,12 @@ const startLoop = <Ctx>(definition: Loop<Ctx>, ctx: Ctx, { clock, log, metrics }
         items.inc({ loop: name }, count);
         seconds.observe({ loop: name }, (clock.monotonicMs() - startedMs) / 1000);
         if (count < batch) {
-          await wait(everyMs);
+          await waker.wait(everyMs);
         }
       } catch (error) {
         failures.inc({ loop: name });
         log.error({ err: error, loop: name, backoffMs }, 'loop failed');
-        await wait(backoffMs);
+        await waker.wait(backoffMs);
         backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
       }
     }
@@ -103,10 +86,7 @@ const startLoop = <Ctx>(definition: Loop<Ctx>, ctx: Ctx, { clock, log, metrics }
 
   return {
     name,
-    wake: () => {
-      woken = true;
-      wakeUp();
-    },
+    wake: waker.wake,
     stop: async () => {
       stopping.abort(new Error(`Loop ${name} is stopping`));
       await finished;

@@ -11,6 +11,7 @@ import type { Clock } from './clock.ts';
 import type { BusEvent, OutboxEvent } from './events.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import { makeWaker } from './waker.ts';
 
 const LOCK = 7_202_602;
 const BATCH = 500;
@@ -37,8 +38,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
   const delivered = metrics.counter('outbox_events_delivered_total', 'Events handed to the bus', []);
   const failures = metrics.counter('outbox_relay_failures_total', 'Batches that could not be handed to the bus', []);
   const stopping = new AbortController();
-  let wakeUp: () => void = () => undefined;
-  let woken = false;
+  const waker = makeWaker(clock, stopping.signal);
   let endRest: () => void = () => undefined;
   let drains: (() => void)[] = [];
 
@@ -68,23 +68,6 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     }
   };
 
-  const waitForWork = async (ms: number): Promise<void> => {
-    if (woken || stopping.signal.aborted) {
-      woken = false;
-      return;
-    }
-    const timer = new AbortController();
-    await Promise.race([
-      new Promise<void>(resolve => {
-        wakeUp = resolve;
-      }),
-      clock.sleep(ms, AbortSignal.any([timer.signal, stopping.signal])).catch(() => undefined),
-    ]);
-    timer.abort();
-    wakeUp = () => undefined;
-    woken = false;
-  };
-
   const rest = async (): Promise<void> => {
     const enough = new AbortController();
     endRest = () => enough.abort();
@@ -102,7 +85,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
         if (count === 0) {
           waitingForEmpty.forEach(resolve => resolve());
           if (drains.length === 0) {
-            await waitForWork(POLL_MS);
+            await waker.wait(POLL_MS);
           }
         } else {
           drains.push(...waitingForEmpty);
@@ -136,7 +119,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
           if (row?.locked || stopping.signal.aborted) {
             break;
           }
-          await waitForWork(POLL_MS);
+          await waker.wait(POLL_MS);
         }
         backoffMs = 100;
         await work(client);
@@ -153,23 +136,19 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     drains.forEach(resolve => resolve());
   };
 
-  const wake = (): void => {
-    woken = true;
-    wakeUp();
-  };
   const finished = run();
 
   return {
-    wake,
+    wake: waker.wake,
     drain: () =>
       new Promise<void>(resolve => {
         drains.push(resolve);
         endRest();
-        wake();
+        waker.wake();
       }),
     stop: async () => {
       stopping.abort(new Error('The relay is stopping'));
-      wakeUp();
+      waker.wake();
       await finished;
     },
   };
