@@ -53,5 +53,5 @@ const giveBack = async (
       await clock.sleep(RETRY_MS);
     }
   }
-  await state.remove({ taskId, runId });
+  state.remove({ taskId, runId });
 };

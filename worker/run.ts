@@ -109,7 +109,7 @@ class TaskRun {
       },
       onRenewed: (credentials, takenUntil) => {
         monitor.info({ taskId, runId, takenUntil: takenUntil.toISOString() }, 'claim renewed');
-        void state.add({ taskId, runId, credentials, takenUntil: takenUntil.toISOString() });
+        state.add({ taskId, runId, credentials, takenUntil: takenUntil.toISOString() });
       },
     });
     if (stopSignal.aborted) {
@@ -134,9 +134,8 @@ class TaskRun {
     const { taskId, runId } = this.#task;
     monitor.info({ taskId, runId }, 'task started');
     const { takenUntil, credentials } = this.#claim;
-    const noted = state.add({ taskId, runId, takenUntil, credentials });
-    // before the task's own processes exist: they may live longer than this one
-    const result = await this.#execute(noted);
+    state.add({ taskId, runId, takenUntil, credentials });
+    const result = await this.#execute();
     if (!this.#abort.signal.aborted) {
       await this.#walkDown(result);
     }
@@ -145,7 +144,7 @@ class TaskRun {
       this.#keeper.stop();
       await this.#sandbox?.kill();
       monitor.info({ taskId, runId, reason: reason.message }, 'task abandoned');
-      await state.remove(this.#task);
+      state.remove(this.#task);
       return 'lost';
     }
     if (this.#abort.signal.aborted) {
@@ -191,7 +190,7 @@ class TaskRun {
   }
 
   /** The way up. Resolves to what the sandbox gave, or to nothing when it did not get that far. */
-  async #execute(noted: Promise<void>): Promise<SandboxResult | undefined> {
+  async #execute(): Promise<SandboxResult | undefined> {
     this.#writeHeader();
     const { engine, plugins } = this.#environment;
     try {
@@ -201,14 +200,13 @@ class TaskRun {
         .filter(({ definition }) => verdict === undefined || definition.evenIfMalformed)
         .flatMap(({ plugin }) => plugin.newTask(this.#task, payload) ?? []);
       if (verdict) {
-        await noted;
         throw verdict;
       }
       const making = engine.newSandbox(this.#task, payload).then(builder => {
         this.#builder = builder;
         return builder;
       });
-      const prepared = await Promise.allSettled([making, noted, ...this.#plugins.map(plugin => plugin.prepare?.())]);
+      const prepared = await Promise.allSettled([making, ...this.#plugins.map(plugin => plugin.prepare?.())]);
       for (const outcome of prepared) {
         if (outcome.status === 'rejected') {
           throw outcome.reason;
@@ -340,7 +338,7 @@ class TaskRun {
     monitor.info({ taskId, runId, resolution: outcome }, 'task resolved');
     if (!giveUp.signal.aborted) {
       giveUp.abort();
-      await state.remove(this.#task);
+      state.remove(this.#task);
     }
     return outcome;
   }
