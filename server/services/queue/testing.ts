@@ -112,3 +112,39 @@ export const refusal = async (call: Promise<unknown>): Promise<{ statusCode: num
   }
   throw new Error('The call was not refused');
 };
+
+/** What must hold between the tables whenever no transaction is under way. Answers with every breach, in words. */
+export const findBreaches = async ({ db, clock }: Pick<QueueServer, 'db' | 'clock'>): Promise<string[]> => {
+  const rows = await db<{ breach: string }>`
+    select 'pending without a place in line: ' || t.task_id as breach from queue.tasks t
+    where t.state = 'pending' and t.deadline > ${clock.now()} and not exists (
+      select from queue.pending p where p.task_queue_id = t.task_queue_id and p.priority = t.priority and p.seq = t.pending_seq
+        and p.task_id = t.task_id and p.run_id = t.run_id)
+    union all
+    select 'in line without being pending: ' || p.task_id from queue.pending p
+    left join queue.tasks t on t.task_id = p.task_id and t.state = 'pending' and t.run_id = p.run_id and t.pending_seq = p.seq
+    where t.task_id is null
+    union all
+    select 'running without a claim: ' || t.task_id from queue.tasks t
+    where t.state = 'running' and t.deadline > ${clock.now()} and not exists (
+      select from queue.claims c where c.task_id = t.task_id and c.run_id = t.run_id and c.taken_until = t.taken_until)
+    union all
+    select 'two claims of one run: ' || task_id from queue.claims group by task_id, run_id having count(*) > 1
+    union all
+    select 'wrong count of unmet dependencies: ' || t.task_id from queue.tasks t
+    where t.unmet <> (select count(*) from queue.deps d where d.dependent = t.task_id collate platform.protocol_order and not d.satisfied)
+    union all
+    select 'unscheduled although nothing is unmet: ' || task_id from queue.tasks where state = 'unscheduled' and unmet = 0 and deadline > ${clock.now()}
+    union all
+    select 'not satisfied by a resolved task: ' || d.required || ' → ' || d.dependent from queue.deps d join queue.tasks t on t.task_id = d.required
+    where not d.satisfied and (t.state = 'completed' or (d.any_outcome and t.state in ('failed', 'exception')))
+      and not exists (select from queue.fanouts f where f.task_id = d.required)
+    union all
+    select 'wrong count of unresolved tasks: ' || g.task_group_id from queue.groups g
+    where g.unresolved <> (select count(*) from queue.tasks t where t.task_group_id = g.task_group_id and t.times_resolved = 0)
+    union all
+    select 'no group: ' || t.task_id from queue.tasks t where not exists (select from queue.groups g where g.task_group_id = t.task_group_id)
+    union all
+    select 'state and last run differ: ' || task_id from queue.tasks where (state = 'unscheduled') <> (run_id = -1)`;
+  return rows.map(row => row.breach);
+};
