@@ -59,7 +59,10 @@ describe('two processes', () => {
         late(round % 4).then(() => one.queue.reportCompleted({ taskId: a, runId: '0' })),
         late(Math.floor(round / 4) % 4).then(() => two.queue.reportCompleted({ taskId: b, runId: '0' })),
       ]);
-      expect((await one.queue.status({ taskId: child })).status).toMatchObject({ state: 'pending', runs: [{ runId: 0, state: 'pending' }] });
+      expect((await one.queue.status({ taskId: child })).status).toMatchObject({
+        state: 'pending',
+        runs: [{ runId: 0, state: 'pending' }],
+      });
       const lines = await one.db<{ count: number }>`select count(*) as count from queue.pending where task_id = ${child}`;
       expect(lines[0]?.count).toBe(1);
     }
@@ -172,7 +175,9 @@ test('anything at any time: the tables agree afterwards', async () => {
     const kind = random.float();
     if (kind < 0.35 || ids.length === 0) {
       const taskId = one.newId();
-      const dependencies = [...new Set(Array.from({ length: Math.floor(random.float() * 4) }, () => (ids.length > 0 ? pick(ids) : taskId)))];
+      const dependencies = [
+        ...new Set(Array.from({ length: Math.floor(random.float() * 4) }, () => (ids.length > 0 ? pick(ids) : taskId))),
+      ];
       const requires = random.float() < 0.5 ? 'all-completed' : 'all-resolved';
       const retries = Math.floor(random.float() * 3);
       const deadline = new Date(one.clock.nowMs() + 4 * 86_400_000).toISOString();
