@@ -7,6 +7,7 @@
  * error (it may or may not have been committed: what callers retry is idempotent), and the next one opens a new connection.
  */
 import pg from 'pg';
+import { serialize } from 'pg-protocol';
 import { type Db, type Row, type Statement, camelCase, isConnectionError } from './sql.ts';
 
 /** Settings of a lane's backend: every plan is an index look-up, also one that was made while the tables were empty. */
@@ -19,16 +20,12 @@ export interface Lane {
   close(): Promise<void>;
 }
 
-type Wire = {
-  stream: { cork?: () => void; uncork?: () => void };
-  parse(message: object): void;
-  bind(message: object): void;
-  describe(message: object): void;
-  execute(message: object): void;
-  sync(): void;
-};
+type Wire = { stream: { write(bytes: Buffer): boolean } };
 type FieldDescription = { name: string; dataTypeID: number };
-type Prepared = { names: Map<string, string>; next: number };
+type Field = { name: string; parse: (text: string) => unknown };
+/** What a connection knows of a statement: its name, and once it was described, the fields of its rows. */
+type Prepared = { name: string; fields?: Field[] };
+type Session = { statements: Map<string, Prepared>; next: number };
 
 const toWire = (value: unknown): unknown => {
   if (value === null || value === undefined || typeof value === 'string' || Buffer.isBuffer(value)) {
@@ -43,46 +40,49 @@ const toWire = (value: unknown): unknown => {
   throw new TypeError(`A lane's value must be text, number, boolean, Date or Buffer, got ${typeof value}`);
 };
 
-/** The protocol object that `pg` drives: submit writes everything at once, then the answers arrive in order. */
+/**
+ * The protocol object that `pg` drives: submit writes everything at once, as one piece (many small ones cost a third of it again), then the answers
+ * arrive in order. Rows are described at a statement's first use only.
+ */
 class Pipeline {
   readonly #statements: readonly Statement[];
-  readonly #prepared: Prepared;
-  readonly #fresh: { text: string; name: string }[] = [];
+  readonly #session: Session;
+  readonly #fresh = new Map<string, Prepared>();
+  readonly #used: Prepared[] = [];
   readonly #results: Row[][] = [];
   readonly #settle: (error: Error | undefined, results: Row[][]) => void;
-  #fields: { name: string; parse: (text: string) => unknown }[] = [];
   #current: Row[] = [];
   #done = false;
 
-  constructor(statements: readonly Statement[], prepared: Prepared, settle: (error: Error | undefined, results: Row[][]) => void) {
+  constructor(statements: readonly Statement[], session: Session, settle: (error: Error | undefined, results: Row[][]) => void) {
     this.#statements = statements;
-    this.#prepared = prepared;
+    this.#session = session;
     this.#settle = settle;
   }
 
   submit(connection: Wire): null {
-    connection.stream.cork?.();
-    try {
-      for (const { text, values } of this.#statements) {
-        let name = this.#prepared.names.get(text) ?? this.#fresh.find(f => f.text === text)?.name;
-        if (name === undefined) {
-          name = `l${this.#prepared.next++}`;
-          this.#fresh.push({ text, name });
-          connection.parse({ text, name });
-        }
-        connection.bind({ portal: '', statement: name, values, valueMapper: toWire });
-        connection.describe({ type: 'P', name: '' });
-        connection.execute({ portal: '', rows: 0 });
+    const messages: Buffer[] = [];
+    for (const { text, values } of this.#statements) {
+      let prepared = this.#session.statements.get(text) ?? this.#fresh.get(text);
+      if (!prepared) {
+        prepared = { name: `l${this.#session.next++}` };
+        this.#fresh.set(text, prepared);
+        messages.push(serialize.parse({ text, name: prepared.name }));
       }
-      connection.sync();
-    } finally {
-      connection.stream.uncork?.();
+      messages.push(serialize.bind({ statement: prepared.name, values: values as unknown[], valueMapper: toWire }));
+      if (!prepared.fields) {
+        messages.push(serialize.describe({ type: 'P' }));
+      }
+      messages.push(serialize.execute());
+      this.#used.push(prepared);
     }
+    messages.push(serialize.sync());
+    connection.stream.write(Buffer.concat(messages));
     return null;
   }
 
   handleRowDescription(message: { fields: FieldDescription[] }): void {
-    this.#fields = message.fields.map(field => ({
+    this.#now().fields = message.fields.map(field => ({
       name: camelCase(field.name),
       parse: (field.dataTypeID === 20 ? Number : pg.types.getTypeParser(field.dataTypeID)) as (text: string) => unknown,
     }));
@@ -90,8 +90,9 @@ class Pipeline {
 
   handleDataRow(message: { fields: (string | null)[] }): void {
     const row: Record<string, unknown> = {};
-    for (let i = 0; i < this.#fields.length; i++) {
-      const field = this.#fields[i] as { name: string; parse: (text: string) => unknown };
+    const fields = this.#now().fields ?? [];
+    for (let i = 0; i < fields.length; i++) {
+      const field = fields[i] as Field;
       const value = message.fields[i];
       row[field.name] = value === null || value === undefined ? null : field.parse(value);
     }
@@ -101,7 +102,6 @@ class Pipeline {
   handleCommandComplete(): void {
     this.#results.push(this.#current);
     this.#current = [];
-    this.#fields = [];
   }
 
   handleEmptyQuery(): void {
@@ -113,8 +113,8 @@ class Pipeline {
   }
 
   handleReadyForQuery(): void {
-    for (const { text, name } of this.#fresh) {
-      this.#prepared.names.set(text, name);
+    for (const [text, prepared] of this.#fresh) {
+      this.#session.statements.set(text, prepared);
     }
     this.#finish(undefined);
   }
@@ -122,6 +122,11 @@ class Pipeline {
   // After an error nobody knows which of the new statements were prepared: they get new names the next time.
   handleError(error: Error): void {
     this.#finish(error);
+  }
+
+  /** The statement whose answer is arriving. */
+  #now(): Prepared {
+    return this.#used[this.#results.length] as Prepared;
   }
 
   #finish(error: Error | undefined): void {
@@ -134,17 +139,17 @@ class Pipeline {
 
 /** Opens a lane; the connection is made at the first use. */
 export const openLane = (db: Db, applicationName: string): Lane => {
-  let connected: Promise<{ client: pg.Client; prepared: Prepared }> | undefined;
+  let connected: Promise<{ client: pg.Client; session: Session }> | undefined;
   let closed = false;
 
-  const connect = async (): Promise<{ client: pg.Client; prepared: Prepared }> => {
+  const connect = async (): Promise<{ client: pg.Client; session: Session }> => {
     const client = await db.connect({ options: HOT_OPTIONS, applicationName });
     const drop = (): void => {
       connected = undefined;
     };
     client.on('error', drop);
     client.on('end', drop);
-    return { client, prepared: { names: new Map(), next: 0 } };
+    return { client, session: { statements: new Map(), next: 0 } };
   };
 
   return {
@@ -154,12 +159,12 @@ export const openLane = (db: Db, applicationName: string): Lane => {
       }
       connected ??= connect();
       const attempt = connected;
-      const { client, prepared } = await attempt.catch((error: unknown) => {
+      const { client, session } = await attempt.catch((error: unknown) => {
         connected = undefined;
         throw error;
       });
       return new Promise<Row[][]>((resolve, reject) => {
-        const pipeline = new Pipeline(statements, prepared, (error, results) => {
+        const pipeline = new Pipeline(statements, session, (error, results) => {
           if (error && isConnectionError(error) && connected === attempt) {
             connected = undefined; // its end may be noticed later than the next call
             void client.end().catch(() => undefined);
