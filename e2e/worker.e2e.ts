@@ -148,7 +148,7 @@ test('the live log is read while the task runs; a cancelled task ends and leaves
 });
 
 test('a worker that is killed again and again with tasks in hand loses none of them', async () => {
-  const { installation, queue, create, resolved } = await setUp();
+  const { installation, create, resolved } = await setUp();
   const tasks = await Promise.all(
     Array.from({ length: 24 }, (_, index) =>
       create({ command: [sh(`sleep 0.${index % 5}; echo done > f`)], artifacts: [{ type: 'file', path: 'f' }] }, { retries: 20 }),

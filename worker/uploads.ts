@@ -11,16 +11,27 @@ import { malformedPayload, messageOf, resourceUnavailable, TaskError } from './e
 
 export interface FileUpload {
   readonly name: string;
-  readonly path: string;
+  /** The bytes, or where they are. */
+  readonly content: Uint8Array | { readonly path: string };
   readonly contentType: string;
-  /** How the file's bytes are encoded already. */
+  /** How the bytes are encoded already. */
   readonly contentEncoding?: 'gzip' | undefined;
   readonly expires: Date;
   /** Gives up. */
   readonly signal: AbortSignal;
 }
 
-const openSource = (path: string): ReadableStream<Uint8Array> => Readable.toWeb(createReadStream(path)) as ReadableStream<Uint8Array>;
+const openSource = (content: FileUpload['content']): ReadableStream<Uint8Array> =>
+  content instanceof Uint8Array
+    ? new ReadableStream({
+        start: controller => {
+          if (content.byteLength > 0) {
+            controller.enqueue(content);
+          }
+          controller.close();
+        },
+      })
+    : (Readable.toWeb(createReadStream(content.path)) as ReadableStream<Uint8Array>);
 
 /** A client of the object service for the credentials that the queue hands out per artifact. */
 export const objectClientFor = (worker: WorkerEnvironment) => (credentials: Credentials) =>
@@ -34,7 +45,8 @@ export const storesEncodings = (worker: WorkerEnvironment): boolean => !worker.c
  * @throws {TaskError} malformed-payload when another run of the same payload would be refused, too; resource-unavailable when the storage is
  */
 export const uploadFile = async (worker: WorkerEnvironment, task: TaskContext, file: FileUpload): Promise<void> => {
-  const { size } = await stat(file.path);
+  const { content } = file;
+  const contentLength = content instanceof Uint8Array ? content.byteLength : (await stat(content.path)).size;
   await translate(file.signal, file.name, () =>
     uploadArtifact({
       queue: task.queue,
@@ -45,9 +57,9 @@ export const uploadFile = async (worker: WorkerEnvironment, task: TaskContext, f
       storageType: worker.config.createObjectArtifacts ? 'object' : 's3',
       expires: file.expires,
       contentType: file.contentType,
-      contentLength: size,
+      contentLength,
       ...(file.contentEncoding === undefined ? {} : { contentEncoding: file.contentEncoding }),
-      openSource: () => openSource(file.path),
+      openSource: () => openSource(content),
       fetch: worker.fetch,
       signal: file.signal,
       clock: worker.clock,

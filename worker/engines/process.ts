@@ -41,7 +41,8 @@ export const processEngine: EngineDefinition = {
       notices: supply.notices,
       newSandbox: async (task, taskPayload) => {
         checkPayload(taskPayload);
-        return new ProcessBuilder(worker, supply, task, taskPayload, await TaskFolder.create(supply.tasksDir, runName(task)));
+        const folder = await TaskFolder.create(supply.tasksDir, runName(task));
+        return new ProcessBuilder(worker, supply, task, taskPayload, folder);
       },
       dispose: () => supply.close(),
     };
@@ -91,8 +92,7 @@ class ProcessBuilder implements SandboxBuilder {
   readonly #folder: TaskFolder;
   readonly #environment: Record<string, string> = inheritedEnvironment();
   readonly #proxies: LocalProxy[] = [];
-  #box: Promise<Box> | undefined;
-  #sandbox: ProcessSandbox | undefined;
+  readonly #box: Promise<Box>;
 
   constructor(worker: WorkerEnvironment, supply: BoxSupply, task: TaskContext, taskPayload: TaskPayload, folder: TaskFolder) {
     this.#worker = worker;
@@ -100,6 +100,9 @@ class ProcessBuilder implements SandboxBuilder {
     this.#task = task;
     this.#payload = taskPayload;
     this.#folder = folder;
+    // while plugins still fetch what the task needs
+    this.#box = enterBox(supply, runName(task));
+    this.#box.catch(() => {});
   }
 
   setEnv(name: string, value: string): void {
@@ -122,23 +125,20 @@ class ProcessBuilder implements SandboxBuilder {
   }
 
   async attachProxy(handler: RequestListener): Promise<string> {
-    const proxy = await openLocalProxy(handler, async () => (await this.#box)?.listProcesses() ?? []);
+    const proxy = await openLocalProxy(handler, async () => (await this.#box).listProcesses());
     this.#proxies.push(proxy);
     return proxy.url;
   }
 
   async start(): Promise<Sandbox> {
     this.#environment['TASK_WORKDIR'] = this.#folder.path;
-    this.#box = this.#supply.take();
-    const box = await this.#box;
-    await box.enter(runName(this.#task));
-    this.#sandbox = new ProcessSandbox(this.#worker, this.#task, this.#payload.command, this.#environment, this.#folder, box);
+    const sandbox = new ProcessSandbox(this.#worker, this.#task, this.#payload.command, this.#environment, this.#folder, await this.#box);
     this.#supply.replenish();
-    return this.#sandbox;
+    return sandbox;
   }
 
   async dispose(): Promise<void> {
-    const box = await this.#box?.catch(() => undefined);
+    const box = await this.#box.catch(() => undefined);
     await box?.kill();
     for (const proxy of this.#proxies.splice(0)) {
       await proxy.close();
@@ -146,6 +146,17 @@ class ProcessBuilder implements SandboxBuilder {
     await this.#folder.remove();
   }
 }
+
+const enterBox = async (supply: BoxSupply, name: string): Promise<Box> => {
+  const box = await supply.take();
+  try {
+    await box.enter(name);
+    return box;
+  } catch (error) {
+    await box.kill();
+    throw error;
+  }
+};
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(3)}s`;
 

@@ -1,4 +1,5 @@
 /** What `/proc` tells about processes: who carries a marker, who descends from whom, who owns a socket. Elsewhere than on Linux: nothing. */
+import { readFileSync } from 'node:fs';
 import { readFile, readdir, readlink } from 'node:fs/promises';
 
 const quiet = async <T>(promise: Promise<T>): Promise<T | undefined> => {
@@ -15,14 +16,20 @@ const listPids = async (): Promise<number[]> => ((await quiet(readdir('/proc')))
 /** The processes that were started with `NAME=value` in their environment, this process excepted. */
 export const listMarkedProcesses = async (name: string, matches: (value: string) => boolean): Promise<number[]> => {
   const prefix = `${name}=`;
-  const marked = await Promise.all(
-    (await listPids()).map(async pid => {
-      const environment = pid === process.pid ? undefined : await quiet(readFile(`/proc/${pid}/environ`, 'utf8'));
-      const entry = environment?.split('\0').find(variable => variable.startsWith(prefix));
-      return entry !== undefined && matches(entry.slice(prefix.length)) ? [pid] : [];
-    }),
-  );
-  return marked.flat();
+  const environmentOf = (pid: number): string => {
+    try {
+      // hundreds of tiny files of the kernel: asking for each in another thread takes ten times as long
+      return pid === process.pid ? '' : readFileSync(`/proc/${pid}/environ`, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  return (await listPids()).filter(pid => {
+    const entry = environmentOf(pid)
+      .split('\0')
+      .find(variable => variable.startsWith(prefix));
+    return entry !== undefined && matches(entry.slice(prefix.length));
+  });
 };
 
 /** The children of a process, of all its threads. */

@@ -190,7 +190,7 @@ const publishOne = async (worker: WorkerEnvironment, task: TaskContext, item: It
     await (item.isCompressed ? pipeline(source, createGzip(), target, { signal }) : pipeline(source, target, { signal }));
     await uploadFile(worker, task, {
       name: item.name,
-      path: copy,
+      content: { path: copy },
       contentType: item.contentType,
       contentEncoding: item.isCompressed ? 'gzip' : undefined,
       expires: item.expires,

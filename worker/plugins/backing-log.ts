@@ -1,11 +1,12 @@
 /** `features.backingLog` and `logs`: the complete task log as an artifact, for malformed tasks, too (protocol: worker, "Task log"). */
 import { createReadStream, createWriteStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
+import { promisify } from 'node:util';
+import { createGzip, gzip } from 'node:zlib';
 import type { TaskContext } from '../context.ts';
 import type { TaskPayload } from '../payload.ts';
-import { storesEncodings, uploadFile } from '../uploads.ts';
+import { storesEncodings, uploadFile, type FileUpload } from '../uploads.ts';
 import { definePlugin } from './plugin.ts';
 
 export const LOG_CONTENT_TYPE = 'text/plain; charset=utf-8';
@@ -42,26 +43,43 @@ export const backingLog = definePlugin({
         ? {
             finished: async () => {
               await task.log.close();
-              const { path } = task.log;
-              const compressed = `${path}.gz`;
               const isCompressed = storesEncodings(worker);
-              if (isCompressed) {
-                await pipeline(createReadStream(path), createGzip({ level: 1 }), createWriteStream(compressed, { mode: 0o600 }));
-              }
-              try {
-                await uploadFile(worker, task, {
+              await withContent(task.log.path, isCompressed, content =>
+                uploadFile(worker, task, {
                   name: logNames(payload).backing,
-                  path: isCompressed ? compressed : path,
+                  content,
                   contentType: LOG_CONTENT_TYPE,
                   contentEncoding: isCompressed ? 'gzip' : undefined,
                   expires: taskExpires(task),
                   signal: task.lostSignal,
-                });
-              } finally {
-                await rm(compressed, { force: true });
-              }
+                }),
+              );
             },
           }
         : undefined,
   }),
 });
+
+// a log of this size is compressed in memory: most are, and files cost milliseconds
+const SMALL_BYTES = 1_000_000;
+const compress = promisify(gzip);
+
+/** Gives the content of a log to `use`, compressed if so wanted. */
+const withContent = async (path: string, isCompressed: boolean, use: (content: FileUpload['content']) => Promise<void>): Promise<void> => {
+  if ((await stat(path)).size <= SMALL_BYTES) {
+    const bytes = await readFile(path);
+    await use(isCompressed ? await compress(bytes, { level: 1 }) : bytes);
+    return;
+  }
+  if (!isCompressed) {
+    await use({ path });
+    return;
+  }
+  const compressed = `${path}.gz`;
+  try {
+    await pipeline(createReadStream(path), createGzip({ level: 1 }), createWriteStream(compressed, { mode: 0o600 }));
+    await use({ path: compressed });
+  } finally {
+    await rm(compressed, { force: true });
+  }
+};
