@@ -249,10 +249,19 @@ describe('the status page', () => {
   test('says when queues are not for everybody', () => {
     expect(renderStatus({ ...status, queues: undefined })).toContain('Callers without credentials may not see the task queues here.');
   });
-  test('answers only /', async () => {
+  test('answers every path that people open, and no path of programs', async () => {
     const page = statusPage(() => Promise.resolve({ ...status, queues: [] }));
-    expect(await page('/other')).toBeUndefined();
     expect(await page('/')).toMatchObject({ status: 200, headers: { 'content-type': 'text/html; charset=utf-8' } });
+    expect((await page('/tasks/fN1SbArXTPSVFNUvaOlinQ/runs/0'))?.body).toContain(
+      '<a href="/api/queue/v1/task/fN1SbArXTPSVFNUvaOlinQ/status">',
+    );
+    expect((await page('/tasks/groups/fN1SbArXTPSVFNUvaOlinQ'))?.body).toContain(
+      '<a href="/api/queue/v1/task-group/fN1SbArXTPSVFNUvaOlinQ/list">',
+    );
+    expect((await page('/<script>'))?.body).toContain('There is no page for <code>/&lt;script&gt;</code> yet.');
+    for (const path of ['/api/none/v1/x', '/references/none', '/schemas', '/graphql', '/login/x', '/__none__']) {
+      expect(await page(path)).toBeUndefined();
+    }
   });
 });
 

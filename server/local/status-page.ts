@@ -1,5 +1,5 @@
 /**
- * The page at `/` until there is a user interface: what runs, what waits, where to read on. It shows what callers without credentials may read, and
+ * The page at `/` and at every link until there is a user interface: what runs, what waits, where to read on. It shows what callers without credentials may read, and
  * nothing when they may read nothing. No scripts; light or dark as the browser is.
  */
 import type { queueApi } from '@tscluster/api/queue/api.ts';
@@ -21,6 +21,33 @@ export interface Status {
   readonly queues: readonly QueueStatus[] | undefined;
   readonly envFile: string;
 }
+
+const SLUGID = '[A-Za-z0-9_-]{22}';
+
+/** What stands in for the page that a link means: where its data is. Empty for `/`. */
+const aboutPath = (path: string): string => {
+  const links = (heading: string, pairs: readonly (readonly [string, string])[]): string =>
+    `<h2>${heading}</h2>\n<table><tbody>${pairs.map(([name, url]) => `<tr><td>${name}</td><td><a href="${escape(url)}">${escape(url)}</a></td></tr>`).join('')}</tbody></table>`;
+  const group = new RegExp(`^/tasks/groups/(${SLUGID})(?:/.*)?$`).exec(path)?.[1];
+  if (group !== undefined) {
+    const url = `/api/queue/v1/task-group/${group}`;
+    return links(`Task group <code>${group}</code>`, [
+      ['its tasks and their states', `${url}/list`],
+      ['the group', url],
+    ]);
+  }
+  const task = new RegExp(`^/tasks/(${SLUGID})(?:/.*)?$`).exec(path)?.[1];
+  if (task !== undefined) {
+    const url = `/api/queue/v1/task/${task}`;
+    return links(`Task <code>${task}</code>`, [
+      ['state and runs', `${url}/status`],
+      ['definition', url],
+      ['artifacts of the last run', `${url}/artifacts`],
+      ['log of the last run', `${url}/artifacts/public/logs/live.log`],
+    ]);
+  }
+  return path === '/' ? '' : `<p>There is no page for <code>${escape(path)}</code> yet.</p>`;
+};
 
 const escape = (text: string): string =>
   text.replace(/[&<>"']/g, character => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' })[character] as string);
@@ -46,7 +73,7 @@ const queueTable = (queues: Status['queues']): string => {
 };
 
 /** The page as HTML. */
-export const renderStatus = ({ rootUrl, version, services, queues, envFile }: Status): string => {
+export const renderStatus = ({ rootUrl, version, services, queues, envFile }: Status, path = '/'): string => {
   const commit = version.commit ? `, commit <code>${escape(version.commit.slice(0, 12))}</code>` : '';
   const rows = services.map(name => {
     const reference = `/references/${encodeURIComponent(name)}/v1/api.json`;
@@ -63,6 +90,7 @@ export const renderStatus = ({ rootUrl, version, services, queues, envFile }: St
 <body>
 <h1>Taskcluster</h1>
 <p>Version ${escape(version.version)}${commit}, at <code>${escape(rootUrl)}</code>.</p>
+${aboutPath(path)}
 <h2>Services</h2>
 <table><tbody>${rows.join('')}</tbody></table>
 <p>All references and schemas are listed in the <a href="/references/manifest.json">manifest</a>.</p>
@@ -99,11 +127,14 @@ export const readQueues = async (
   }
 };
 
-/** Answers `/`; undefined for every other path. */
+/** Paths that are programs' and not people's: there a missing page is a 404. */
+const NOT_A_PAGE = /^\/(?:api|references|schemas|graphql|subscription|login|__\w+__)(?:\/|$)/;
+
+/** Answers every path that may be a page's (the protocol has no unknown ones: a user interface decides by itself what they mean). */
 export const statusPage =
   (read: () => Promise<Status>) =>
   async (path: string): Promise<Page | undefined> => {
-    if (path !== '/') {
+    if (NOT_A_PAGE.test(path)) {
       return undefined;
     }
     return {
@@ -116,6 +147,6 @@ export const statusPage =
         'x-content-type-options': 'nosniff',
         'referrer-policy': 'no-referrer',
       },
-      body: renderStatus(await read()),
+      body: renderStatus(await read(), path),
     };
   };

@@ -7,6 +7,7 @@
  *
  * Parts start in the order in which they need each other and stop in the reverse order; a part that fails to start stops those before it.
  */
+import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -162,6 +163,7 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     alone: true,
     environment: {
       OBJECTS_FOLDER: path.join(dataDir, 'objects'),
+      WEBSOCKTUNNEL_SECRET: crypto.createHmac('sha256', secrets.signingSecret).update('websocktunnel').digest('base64url'),
       ...process.env,
       STATIC_CLIENTS: JSON.stringify(staticClients(tokenOf)),
     },
