@@ -294,6 +294,6 @@ describe('a batch', () => {
     expect((await server.queue.task({ taskId })).payload).toEqual(odd);
     const events = (await server.drain()).filter(event => event.routingKey.includes(taskId));
     expect(events.map(event => event.cc)).toEqual([['route.a."quoted".\\route'], ['route.a."quoted".\\route']]);
-    expect((events[0]?.payload as { task: object }).task).toEqual({ tags: odd });
+    expect(events[0]?.payload).toMatchObject({ task: { tags: odd } });
   });
 });

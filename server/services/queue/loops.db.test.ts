@@ -216,7 +216,9 @@ describe('loops called by the test', () => {
       { taskQueueId: 'prov/wt' },
       { limit: '3', continuationToken: first.continuationToken },
     );
-    expect([...first.tasks, ...second.tasks].map(task => task.taskId)).toEqual([...[ids[0], ids[2], ids[3]].toSorted(), ids[1]]);
+    const listed = [...first.tasks, ...second.tasks].map(task => task.taskId);
+    expect(new Set(listed.slice(0, 3))).toEqual(new Set([ids[0], ids[2], ids[3]])); // claimed at the same moment
+    expect(listed[3]).toBe(ids[1]);
     expect(second.continuationToken).toBeUndefined();
   });
 

@@ -28,21 +28,21 @@ const CHUNK = 500;
 const requireGroup = async (ctx: Ctx, taskGroupId: string): Promise<GroupRow> =>
   (await getGroup(ctx.platform.db, taskGroupId)) ?? notFound('There is no task group `{{taskGroupId}}`.', { taskGroupId });
 
-/** Goes through a list in chunks; `change` answers with the ids it changed. */
+/** Goes through a list in chunks. `change` is told how many were changed before and whether this is the last chunk; it answers with what it changed. */
 const inChunks = async (
   list: (after: string) => Promise<string[]>,
-  change: (taskIds: readonly string[]) => Promise<string[]>,
+  change: (taskIds: readonly string[], before: number, isLast: boolean) => Promise<string[]>,
 ): Promise<string[]> => {
   const changed: string[] = [];
-  for (let after = ''; ;) {
+  let after = '';
+  for (;;) {
     const taskIds = await list(after);
-    if (taskIds.length > 0) {
-      changed.push(...(await change(taskIds)));
-      after = taskIds.at(-1) as string;
-    }
-    if (taskIds.length < CHUNK) {
+    const isLast = taskIds.length < CHUNK;
+    changed.push(...(await change(taskIds, changed.length, isLast)));
+    if (isLast) {
       return changed;
     }
+    after = taskIds.at(-1) as string;
   }
 };
 
@@ -84,7 +84,7 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
     await authorize({ taskGroupId, schedulerId });
     const taskIds = await inChunks(
       after => listCancellable(db, taskGroupId, after, CHUNK, clock.now()),
-      ids => db.tx(async tx => (await cancelAll(tx, ctx, ids)).map(row => row.taskId)),
+      async ids => (ids.length === 0 ? [] : db.tx(async tx => (await cancelAll(tx, ctx, ids)).map(row => row.taskId))),
     );
     return { taskGroupId, taskGroupSize: await countGroupTasks(db, taskGroupId), cancelledCount: taskIds.length, taskIds };
   },
@@ -95,16 +95,19 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
     const { schedulerId } = group;
     await authorize({ taskGroupId, schedulerId });
     const rank = priorityRank(newPriority);
+    const summary = (tasksAffected: number) => ({ taskGroupId, schedulerId, newPriority, tasksAffected });
     const taskIds = await inChunks(
       after => listPrioritizable(db, taskGroupId, rank, after, CHUNK, clock.now()),
-      ids =>
+      (ids, before, isLast) =>
         db.tx(async tx => {
           await tx.run(lockPendingStatement(ids));
-          return changePriorities(tx, ids, rank, clock.now().toISOString());
+          const changed = await changePriorities(tx, ids, rank, clock.now().toISOString());
+          if (isLast) {
+            await announce(tx, [groupEvent('taskGroupPriorityChanged', group, summary(before + changed.length))]);
+          }
+          return changed;
         }),
     );
-    const change = { taskGroupId, schedulerId, newPriority, tasksAffected: taskIds.length };
-    await db.tx(tx => announce(tx, [groupEvent('taskGroupPriorityChanged', group, change)]));
-    return { ...change, taskIds };
+    return { ...summary(taskIds.length), taskIds };
   },
 };
