@@ -238,3 +238,21 @@ describe('loops called by the test', () => {
     expect(await findBreaches(server)).toEqual([]);
   });
 });
+
+test('gauges count what waits and what is held, by queue', async () => {
+  const server = await withQueue();
+  await Promise.all([server.create(), server.create(), server.create({ taskQueueId: 'prov/other' })]);
+  await server.claim();
+  await server.ctx.seen.flush();
+  const text = await server.platform.metrics.registry.metrics();
+  const lines = text.split('\n').filter(line => /^queue_\w+\{/.test(line) && !line.includes('prov/other'));
+  const queue = 'provisionerId="prov",workerType="wt"';
+  expect(lines.toSorted((a, b) => (a < b ? -1 : 1))).toEqual([
+    `queue_claimed_tasks{${queue}} 1`,
+    `queue_idle_workers{${queue}} 0`,
+    `queue_pending_tasks{${queue}} 1`,
+    `queue_quarantined_workers{${queue}} 0`,
+    `queue_running_workers{${queue}} 1`,
+    `queue_workers_total{${queue}} 1`,
+  ]);
+});

@@ -8,7 +8,6 @@ import { artifactSettings, makeArtifactStorage } from './artifacts-storage.ts';
 import type { Ctx, QueueConfig, Wake } from './ctx.ts';
 import { makeDue } from './due.ts';
 import { declareGauges } from './gauges.ts';
-import { declareGauges } from './gauges.ts';
 import { artifactHandlers } from './handlers/artifacts.ts';
 import { claimHandlers } from './handlers/claims.ts';
 import { countHandlers } from './handlers/counts.ts';
@@ -70,7 +69,6 @@ export const queueService = defineService({
     };
     const seen = makeWorkerRecorder(platform);
     await seen.start();
-    declareGauges(platform);
     declareGauges(platform);
     const { ctx, stop, onFanouts } = makeCtx(platform, config, { seen, artifacts: makeArtifactStorage(platform, settings) });
     const handlers: Handlers<typeof queueApi, Ctx> = {
