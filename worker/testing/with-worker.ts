@@ -1,5 +1,5 @@
 /** A worker and a stand-in for its installation, in folders of their own, for one test. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -38,7 +38,17 @@ export const withWorker = async (
   const folder = await mkdtemp(join(tmpdir(), 'tscluster-worker-'));
   const queue = await FakeQueue.start();
   const complete = aConfig(folder, queue.rootUrl, config);
-  const worker = await startWorker({ config: complete, monitor: silentMonitor, ...options });
+  const cleanUp = async (): Promise<void> => {
+    await queue.close();
+    await removeTree(folder);
+  };
+  let worker: Worker;
+  try {
+    worker = await startWorker({ config: complete, monitor: silentMonitor, ...options });
+  } catch (error) {
+    await cleanUp();
+    throw error;
+  }
   return {
     queue,
     worker,
@@ -46,9 +56,7 @@ export const withWorker = async (
     folder,
     [Symbol.asyncDispose]: async () => {
       await worker.stop({ finishTasks: false });
-      await queue.close();
-      await removeTree(folder);
-      await rm(folder, { recursive: true, force: true });
+      await cleanUp();
     },
   };
 };
