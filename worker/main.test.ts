@@ -9,7 +9,7 @@ import { eventually } from './testing/with-worker.ts';
 import { FakeQueue } from './testing/fake-queue.ts';
 
 // processes start and end while the machine has other things to do
-vi.setConfig({ testTimeout: 30_000 });
+vi.setConfig({ testTimeout: 90_000 });
 
 const MAIN = join(import.meta.dirname, 'main.ts');
 let queue: FakeQueue;

@@ -82,7 +82,7 @@ class Pipeline {
   }
 
   handleRowDescription(message: { fields: FieldDescription[] }): void {
-    this.#now().fields = message.fields.map(field => ({
+    this.#underway().fields = message.fields.map(field => ({
       name: camelCase(field.name),
       parse: (field.dataTypeID === 20 ? Number : pg.types.getTypeParser(field.dataTypeID)) as (text: string) => unknown,
     }));
@@ -90,7 +90,7 @@ class Pipeline {
 
   handleDataRow(message: { fields: (string | null)[] }): void {
     const row: Record<string, unknown> = {};
-    const fields = this.#now().fields ?? [];
+    const fields = this.#underway().fields ?? [];
     for (let i = 0; i < fields.length; i++) {
       const field = fields[i] as Field;
       const value = message.fields[i];
@@ -125,7 +125,7 @@ class Pipeline {
   }
 
   /** The statement whose answer is arriving. */
-  #now(): Prepared {
+  #underway(): Prepared {
     return this.#used[this.#results.length] as Prepared;
   }
 

@@ -12,6 +12,7 @@
  *
  * Output goes through a named pipe: Node would give the commands a socket, which cannot be opened again as `/dev/stdout`.
  */
+import { systemClock } from '@tscluster/client/clock.ts';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync } from 'node:fs';
@@ -339,17 +340,19 @@ const signal = (pid: number): void => {
 
 // a process that forks faster than it is killed is not chased for ever
 const MAX_SWEEPS = 50;
+/** While a process changes into another program its environment cannot be read: only after so many sweeps without any is none left. */
+const QUIET_SWEEPS = 3;
+const SWEEP_MS = 10;
 
 /** Kills the processes whose marker matches, until none is left. Resolves to how many there were in the first place. */
 export const killMarked = async (matches: (value: string) => boolean): Promise<number> => {
   let first: number | undefined;
-  for (let sweep = 0; sweep < MAX_SWEEPS; sweep++) {
+  for (let sweep = 0, quiet = 0; sweep < MAX_SWEEPS && quiet < QUIET_SWEEPS; sweep++) {
     const pids = await listMarkedProcesses(MARKER_VARIABLE, matches);
     first ??= pids.length;
-    if (pids.length === 0) {
-      break;
-    }
+    quiet = pids.length === 0 ? quiet + 1 : 0;
     pids.forEach(signal);
+    await systemClock.sleep(SWEEP_MS);
   }
   return first ?? 0;
 };
