@@ -54,7 +54,8 @@ export const connect = (context: Context, folders: readonly string[] = []): Inst
   const { credentials } = connection;
   const { clock, random, signal, fetch } = context;
   const client = <A extends Api>(api: A, options: Partial<ClientOptions> = {}): Client<A> =>
-    createClient(api, { rootUrl, credentials, clock, random, signal, fetch, ...options });
+    // somebody waits for the answer: what is not there is told within two seconds
+    createClient(api, { rootUrl, credentials, clock, random, signal, fetch, retries: 3, ...options });
   return { rootUrl, credentials, connection, queue: client(queueApi), object: client(objectApi), client };
 };
 

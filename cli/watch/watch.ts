@@ -2,6 +2,7 @@
  * Watches tasks until they are over, and shows it: a table that is drawn in place on a terminal, one line per change elsewhere,
  * nothing with `--json`. The queue is asked again and again; the pause grows with what an answer costs.
  */
+import { ApiCallError, ConnectionError } from '@tscluster/client/client.ts';
 import { EXIT_FAILED } from '../problem.ts';
 import type { Context, Installation, QueueClient } from '../context.ts';
 import { countsLine, renderChanges, renderProgress } from '../render/progress.ts';
@@ -43,6 +44,33 @@ export const listGroup = async (queue: QueueClient, taskGroupId: string): Promis
 export const readGroups = async (queue: QueueClient, groupIds: readonly string[]): Promise<GroupTask[]> =>
   (await Promise.all([...new Set(groupIds)].map(id => listGroup(queue, id)))).flat();
 
+/** How long an installation may be away, for an upgrade for instance, before watching it ends. */
+const MAX_ABSENCE_MS = 10 * 60_000;
+const ABSENCE_PAUSE_MS = 2_000;
+
+/** Reads, and waits for an installation that is away for a while: its tasks go on meanwhile or when it is back. */
+const readPatiently = async (
+  context: Context,
+  read: () => Promise<GroupTask[]>,
+  say: (line: string) => Promise<void>,
+): Promise<GroupTask[]> => {
+  const sinceMs = context.clock.monotonicMs();
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      const isAway = error instanceof ConnectionError || (error instanceof ApiCallError && error.statusCode >= 500);
+      if (!isAway || context.clock.monotonicMs() - sinceMs > MAX_ABSENCE_MS) {
+        throw error;
+      }
+      if (attempt === 1) {
+        await say('The installation does not answer. Waiting for it to come back.');
+      }
+      await context.clock.sleep(ABSENCE_PAUSE_MS, context.signal);
+    }
+  }
+};
+
 /** Watches until all is over. Sets the exit status of a failure when not everything completed. */
 export const watchTasks = async (context: Context, options: WatchOptions): Promise<GroupSummary> => {
   const { clock, err, signal } = context;
@@ -62,10 +90,15 @@ export const watchTasks = async (context: Context, options: WatchOptions): Promi
       shown = current;
     }
   };
+  const say = async (line: string): Promise<void> => {
+    above.push(err.style.yellow(line));
+    await (previous ? show(previous) : err.write(options.json ? '' : `${above.splice(0).join('\n')}\n`));
+  };
   const explainWaits = waitExplainer(context, options.installation.queue);
   for (;;) {
     const startedMs = clock.monotonicMs();
-    const current = summarize(await options.read());
+    const tasks = await readPatiently(context, options.read, say);
+    const current = summarize(tasks);
     const tookMs = clock.monotonicMs() - startedMs;
     follower?.update(current);
     await show(current);
