@@ -73,6 +73,8 @@ export interface WithServerOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Loops run by themselves (default false: tests call them). */
   readonly loops?: boolean;
+  /** Delivers the events (default: unless the database was given, because then another one may, and only one works at a time). */
+  readonly relay?: boolean;
   readonly clock?: FakeClock;
   readonly db?: Db;
 }
@@ -110,6 +112,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
     serviceToken: service => `token-of-${service}-0123456789abcdef`,
     signingSecret: Buffer.alloc(32, 7),
     loops: options.loops ?? false,
+    relay: options.db === undefined || (options.relay ?? false),
     validateOutput: true,
     alone: true,
   });

@@ -9,7 +9,7 @@ let one: QueueServer;
 let two: QueueServer;
 beforeAll(async () => {
   const { db } = await testDatabase();
-  one = await withQueue({ db });
+  one = await withQueue({ db, relay: true });
   two = await withQueue({ db, clock: one.clock });
 });
 beforeEach(async () => {
