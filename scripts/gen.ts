@@ -1,7 +1,8 @@
-/** Writes the files that are derived from others: server/db/schema.sql and docs/operators/settings.md. Tests compare them. */
+/** Writes the files that are derived from others: server/db/schema.sql, docs/operators/settings.md and docs/reference/*. Tests compare them. */
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { apis, exchanges } from '@tscluster/api/all.ts';
 import { systemClock } from '@tscluster/client/clock.ts';
 import { describeSchema } from '../server/db/describe-schema.ts';
 import { migrate } from '../server/db/migrate.ts';
@@ -9,6 +10,7 @@ import { openDb } from '../server/db/sql.ts';
 import { NOT_DURABLE, startPostgres } from '../server/local/postgres.ts';
 import { allServices } from '../server/services/all.ts';
 import { settings } from '../worker/config.ts';
+import { describeApiPage } from './api-page.ts';
 import { describeSettings } from './settings-page.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
@@ -22,6 +24,16 @@ const write = async (file: string, content: string): Promise<void> => {
 };
 
 await write('docs/operators/settings.md', describeSettings(allServices, settings));
+
+for (const api of apis) {
+  await write(
+    `docs/reference/${api.service}.md`,
+    describeApiPage(
+      api,
+      exchanges.find(({ service }) => service === api.service),
+    ),
+  );
+}
 
 const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'taskcluster-gen-'));
 const postgres = await startPostgres({
