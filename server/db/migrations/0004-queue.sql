@@ -35,7 +35,7 @@ create table queue.tasks (
   cc text not null,                                    -- routing keys beyond the first, as JSON text
   scopes text not null,
   definition text not null
-) with (fillfactor = 85);
+) with (fillfactor = 50); -- a definition of 2 KB leaves room for the next version in the same page, so that updates stay out of the indexes
 create index tasks_group on queue.tasks (task_group_id, task_id collate platform.protocol_order);
 create index tasks_deadline on queue.tasks (deadline, task_id);
 create index tasks_expires on queue.tasks (expires);

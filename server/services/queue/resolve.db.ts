@@ -28,6 +28,8 @@ const OUTBOX = (events: string): string => `o as (
 
 const WORKER_EVENT = { t: 'u', status: 'u.status', runId: 'u.ended', workerGroup: 'u.worker_group', workerId: 'u.worker_id' } as const;
 
+const OUTCOME_EXCHANGES = { completed: 'taskCompleted', failed: 'taskFailed', exception: 'taskException' } as const;
+
 const END_RUNS = `
 with x as materialized (
   select * from unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
@@ -62,11 +64,7 @@ with x as materialized (
   select u.task_queue_id, u.priority, u.pending_seq, u.task_id, u.run_id, u.deadline, $7::text::timestamptz
   from u where u.state = 'pending' and u.deadline > $7::text::timestamptz
 ), ${GROUPS}, ${OUTBOX(`
-  select 0 as place, case u.outcome
-    when 'completed' then ${eventSql({ exchange: 'taskCompleted', ...WORKER_EVENT })}
-    when 'failed' then ${eventSql({ exchange: 'taskFailed', ...WORKER_EVENT })}
-    else ${eventSql({ exchange: 'taskException', ...WORKER_EVENT })} end
-    || case when u.state = 'pending' then ',' || ${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })} else '' end as msg
+  select 0 as place, ${eventSql({ exchange: { of: 'u.outcome', cases: OUTCOME_EXCHANGES }, ...WORKER_EVENT })} || case when u.state = 'pending' then ',' || ${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })} else '' end as msg
   from u`)}
 select task_id, task_queue_id, state, outcome, status from u`;
 

@@ -63,8 +63,12 @@ export const pristineStatusSql = (t: string): string =>
     quote(',"state":"unscheduled","runs":[]}'),
   );
 
+type ExchangeKey = keyof (typeof queueEvents)['exchanges'];
+const fullName = (exchange: ExchangeKey): string => exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange);
+
 export interface EventSql {
-  readonly exchange: keyof (typeof queueEvents)['exchanges'];
+  /** One for all rows, or by the value of an expression. */
+  readonly exchange: ExchangeKey | { readonly of: string; readonly cases: Readonly<Record<string, ExchangeKey>> };
   /** Alias of the row; it has `task_id`, `task_queue_id`, `scheduler_id`, `task_group_id`, `tags`, `cc`. */
   readonly t: string;
   /** Expression of the status. */
@@ -79,13 +83,20 @@ export interface EventSql {
 
 /** A task event as JSON text. A worker is mentioned when its expressions are not null. */
 export const eventSql = ({ exchange, t, status, runId, workerGroup, workerId, more }: EventSql): string => {
-  const name = exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange);
+  const name =
+    typeof exchange === 'string'
+      ? quote(fullName(exchange))
+      : `case ${exchange.of} ${Object.entries(exchange.cases)
+          .map(([value, key]) => `when ${quote(value)} then ${quote(fullName(key))}`)
+          .join(' ')} end`;
   const word = (expression: string | undefined): string => (expression === undefined ? `'_'` : `coalesce((${expression})::text, '_')`);
   const field = (key: string, expression: string | undefined, mark: string): string =>
     expression === undefined ? '' : `',"${key}":${mark}' || (${expression}) || '${mark}'`;
   const dot = quote('.');
   return concat(
-    quote(`{"exchange":"${name}","routingKey":"primary.`),
+    quote('{"exchange":"'),
+    name,
+    quote('","routingKey":"primary.'),
     `${t}.task_id`,
     dot,
     word(runId),
@@ -117,7 +128,7 @@ export const eventSql = ({ exchange, t, status, runId, workerGroup, workerId, mo
 /** A group event as JSON text; the row has `task_group_id`, `scheduler_id`, `expires`, `sealed`. */
 export const groupEventSql = (exchange: 'taskGroupResolved' | 'taskGroupSealed', g: string): string =>
   concat(
-    quote(`{"exchange":"${exchangeName(queueEvents, queueEvents.exchanges[exchange].exchange)}","routingKey":"primary.`),
+    quote(`{"exchange":"${fullName(exchange)}","routingKey":"primary.`),
     `${g}.task_group_id`,
     quote('.'),
     `${g}.scheduler_id`,
