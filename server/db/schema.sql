@@ -267,7 +267,7 @@ create table queue.tasks (
   definition text not null,
   constraint tasks_pkey PRIMARY KEY (task_id)
 ) with (
-  fillfactor=85
+  fillfactor=50
 );
 
 create table queue.workers (
