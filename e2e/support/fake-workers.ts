@@ -50,13 +50,9 @@ export class Ledger {
     this.#attempts.set(what, { count: (known?.count ?? 0) + 1, firstPlace: known?.firstPlace ?? place });
   }
 
-  attempts(what: string): number {
-    return this.#attempts.get(what)?.count ?? 0;
-  }
+  readonly attempts = (what: string): number => this.#attempts.get(what)?.count ?? 0;
 
-  firstPlace(what: string): number | undefined {
-    return this.#attempts.get(what)?.firstPlace;
-  }
+  readonly firstPlace = (what: string): number | undefined => this.#attempts.get(what)?.firstPlace;
 
   /** Resolves when so many steps were taken. */
   reached(progress: number): Promise<void> {
