@@ -36,13 +36,22 @@ const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(r
 /** Steps of the creators and the fake workers in one load, roughly: what happens meanwhile happens at one of them. */
 const STEPS = 500;
 
+/** The protocol counts a run that was given back as claimed until its claim would have ended. */
+const retriedRuns = new Map<string, number>();
+
 const expectAllIsWell = async (accounts: Accounts): Promise<void> => {
   expect(audit(accounts), `seed ${SEED}`).toEqual([]);
   expect(accounts.tasks.length).toBeGreaterThanOrEqual(180);
   expect(accounts.events.length).toBeGreaterThan(accounts.tasks.length * 3);
   const queue = createClient(queueApi, { rootUrl: installation.rootUrl, credentials: installation.credentials });
+  for (const { plan, status } of accounts.tasks) {
+    const { taskQueueId } = plan.definition;
+    retriedRuns.set(taskQueueId, (retriedRuns.get(taskQueueId) ?? 0) + Math.max(0, status.runs.length - 1));
+  }
   for (const taskQueueId of [...FAKE_QUEUES, LOCAL_QUEUE]) {
-    expect(await queue.taskQueueCounts({ taskQueueId })).toMatchObject({ taskQueueId, pendingTasks: 0, claimedTasks: 0 });
+    const { pendingTasks, claimedTasks } = await queue.taskQueueCounts({ taskQueueId });
+    expect({ taskQueueId, pendingTasks }).toEqual({ taskQueueId, pendingTasks: 0 });
+    expect(claimedTasks, taskQueueId).toBeLessThanOrEqual(retriedRuns.get(taskQueueId) ?? 0);
   }
 };
 
@@ -161,13 +170,14 @@ describe('the audit', () => {
         const { rows } = await database.query<{ msg: string }>('select msg from e2e.swallowed order by id');
         const swallowed = rows.flatMap(({ msg }) => JSON.parse(`[${msg}]`) as { exchange: string; payload: DeliveredEvent['payload'] }[]);
         const missed = swallowed
-          .filter(({ payload }) => payload.status)
+          // an artifact's event is sent once more when the artifact is changed
+          .filter(({ exchange, payload }) => payload.status && !exchange.endsWith('/artifact-created'))
           .map(({ exchange, payload }) => {
             const key = [exchange.split('/').at(-1), payload.runId ?? '_', ...(payload.artifact ? [payload.artifact.name] : [])].join(' ');
             return `${payload.status?.taskId}: lost: ${key}`;
           });
         expect(missed.length).toBeGreaterThan(0);
-        const lost = audit(accounts).filter(problem => problem.includes(': lost: '));
+        const lost = audit(accounts).filter(problem => problem.includes(': lost: task-'));
         expect(lost.sort()).toEqual(missed.sort());
       } finally {
         await database.query('drop schema if exists e2e cascade');

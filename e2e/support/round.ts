@@ -72,7 +72,10 @@ export const runRound = async (
       const statuses = await readStatuses();
       unfinished = plans.flatMap(plan => {
         const status = statuses.get(plan.taskId);
-        return status && isFinal(plan, status.state) ? [] : [`${plan.taskId}: ${JSON.stringify(status?.runs ?? 'missing')}`];
+        const handOuts = ledger.handOuts.filter(({ taskId }) => taskId === plan.taskId);
+        return status && isFinal(plan, status.state)
+          ? []
+          : [`${plan.taskId}: ${JSON.stringify(status?.runs ?? 'missing')}, handed out: ${JSON.stringify(handOuts)}`];
       });
       return unfinished.length === 0;
     }).catch(() => ledger.problems.push(...unfinished.map(each => `never finished: ${each}`)));

@@ -13,8 +13,8 @@ import type { Claimed } from './waiters.ts';
 export interface Unanswered {
   /** A worker may hold runs without knowing. */
   suspect(worker: ClaimRequest): void;
-  /** The runs that this worker holds without knowing. */
-  take(worker: ClaimRequest): Promise<readonly Claimed[]>;
+  /** Runs that this worker holds without knowing, as many as it can take now; the rest waits until it asks again. */
+  take(worker: ClaimRequest, limit: number): Promise<readonly Claimed[]>;
 }
 
 /** Workers remembered as known; the oldest are forgotten, which costs one query each. */
@@ -24,27 +24,47 @@ const MIN_AGE_MS = 2_000;
 
 const keyOf = (worker: ClaimRequest): string => `${worker.taskQueueId} ${worker.workerGroup} ${worker.workerId}`;
 
-export const makeUnanswered = (db: Db, clock: Clock, claimTimeoutMs: number): Unanswered => {
+const runKey = ({ taskId, runId }: { readonly taskId: string; readonly runId: number }): string => `${taskId}/${runId}`;
+
+/** @param isReceived whether this process knows that the worker has a run, and has not noted it in the database yet */
+export const makeUnanswered = (
+  db: Pick<Db, 'run'>,
+  clock: Pick<Clock, 'nowMs'>,
+  claimTimeoutMs: number,
+  isReceived: (run: { readonly taskId: string; readonly runId: number }) => boolean,
+): Unanswered => {
   const known = new Set<string>();
   const suspects = new Set<string>();
+  /** Runs that were found when their worker came, and could not be given to it yet: too many at once, or too young. */
+  const left = new Map<string, ReadonlySet<string>>();
   return {
     suspect: worker => void suspects.add(keyOf(worker)),
-    take: async worker => {
+    take: async (worker, limit) => {
       const key = keyOf(worker);
       const suspected = suspects.delete(key);
-      if (known.has(key) && !suspected) {
+      const earlier = left.get(key);
+      if (known.has(key) && !suspected && !earlier) {
         return [];
       }
+      const isNew = !known.has(key);
       const nowMs = clock.nowMs();
       const statement = unansweredStatement(worker, new Date(nowMs - claimTimeoutMs).toISOString(), new Date(nowMs).toISOString());
-      const { rows } = await db.run<UnansweredRow>(statement);
-      const due = rows.filter(row => suspected || row.takenUntil.getTime() - claimTimeoutMs <= nowMs - MIN_AGE_MS);
-      if (due.length < rows.length) {
-        suspects.add(key); // look again when they are old enough
+      const found = (await db.run<UnansweredRow>(statement)).rows.filter(
+        row => !isReceived(row) && (isNew || suspected || earlier?.has(runKey(row))),
+      );
+      const due = found.filter(row => suspected || row.takenUntil.getTime() - claimTimeoutMs <= nowMs - MIN_AGE_MS).slice(0, limit);
+      const given = new Set(due.map(runKey));
+      const rest = found.map(runKey).filter(run => !given.has(run));
+      if (rest.length > 0) {
+        left.set(key, new Set(rest));
+      } else {
+        left.delete(key);
       }
       known.add(key);
       if (known.size > MAX_KNOWN) {
-        known.delete(known.values().next().value as string);
+        const forgotten = known.values().next().value as string;
+        known.delete(forgotten);
+        left.delete(forgotten);
       }
       return due.map(({ takenUntil, ...row }) => ({ ...row, takenUntilMs: takenUntil.getTime() }));
     },

@@ -61,7 +61,7 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
     ctx.seen.worker(taskQueueId, workerGroup, workerId, []);
     const closed = signal();
     const excluded = ctx.seen.isQuarantined(taskQueueId, workerGroup, workerId);
-    let claims: readonly Claimed[] = excluded ? [] : (await ctx.unanswered.take(worker)).slice(0, body.tasks);
+    let claims: readonly Claimed[] = excluded ? [] : await ctx.unanswered.take(worker, body.tasks);
     if (claims.length === 0) {
       claims = await ctx.waiters.wait(worker, body.tasks, LONG_POLL_MS, closed);
       if (claims.length > 0) {

@@ -1,0 +1,73 @@
+/** What a worker is given of the runs it holds without knowing. */
+import { beforeEach, expect, test } from 'vitest';
+import type { Row, Statement } from '../../db/sql.ts';
+import type { ClaimRequest, UnansweredRow } from './claim.db.ts';
+import { makeUnanswered, type Unanswered } from './unanswered.ts';
+
+const TIMEOUT_MS = 1_200_000;
+const worker: ClaimRequest = { taskQueueId: 'prov/type', workerGroup: 'group', workerId: 'worker' };
+
+let nowMs: number;
+let rows: UnansweredRow[];
+let queries: number;
+let received: Set<string>;
+let unanswered: Unanswered;
+
+const aRun = (taskId: string, ageMs: number): UnansweredRow => ({
+  taskId,
+  runId: 0,
+  priority: 7,
+  scopes: '[]',
+  definition: '',
+  status: '{}',
+  takenUntil: new Date(nowMs - ageMs + TIMEOUT_MS),
+});
+
+const take = async (limit = 32): Promise<string[]> => (await unanswered.take(worker, limit)).map(({ taskId }) => taskId);
+
+beforeEach(() => {
+  nowMs = Date.parse('2030-01-01T00:00:00.000Z');
+  rows = [];
+  queries = 0;
+  received = new Set();
+  const db = {
+    run: <R extends Row>(_statement: Statement) => {
+      queries++;
+      return Promise.resolve({ rows: rows as unknown as R[], affected: rows.length });
+    },
+  };
+  unanswered = makeUnanswered(db, { nowMs: () => nowMs }, TIMEOUT_MS, ({ taskId }) => received.has(taskId));
+});
+
+test('a worker is looked for once, when it comes first', async () => {
+  expect([await take(), await take(), queries]).toEqual([[], [], 1]);
+});
+
+test('what is more than a worker can take now it is given when it asks again', async () => {
+  rows = [aRun('a', 5_000), aRun('b', 5_000), aRun('c', 5_000)];
+  expect(await take(1)).toEqual(['a']);
+  rows = rows.slice(1); // received, and noted
+  expect(await take(1)).toEqual(['b']);
+  rows = [aRun('new', 5_000), ...rows.slice(1)]; // given out by this process meanwhile
+  expect(await take(1)).toEqual(['c']);
+  expect([await take(), queries]).toEqual([[], 3]);
+});
+
+test('a young one is given when it is old enough, and what was claimed since is not', async () => {
+  rows = [aRun('young', 500)];
+  expect(await take()).toEqual([]);
+  nowMs += 1_000;
+  rows = [...rows, aRun('new', 0)];
+  expect(await take()).toEqual([]);
+  nowMs += 5_000;
+  expect(await take()).toEqual(['young']);
+  expect(await take()).toEqual([]);
+});
+
+test('after trouble everything is given that is not known to have arrived', async () => {
+  await take();
+  rows = [aRun('lost', 10), aRun('arrived', 10)];
+  received.add('arrived');
+  unanswered.suspect(worker);
+  expect(await take()).toEqual(['lost']);
+});
