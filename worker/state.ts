@@ -77,6 +77,10 @@ export class WorkerState {
   }
 }
 
+/** The runs that a worker, which is not running now, has noted in a folder. */
+export const listRunsInHand = async (dataDir: string): Promise<readonly RunInHand[]> =>
+  (await readState(join(dataDir, 'state.json')))?.runs ?? [];
+
 const readState = async (path: string): Promise<Content | undefined> => {
   let text: string;
   try {

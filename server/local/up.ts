@@ -14,6 +14,7 @@ import path from 'node:path';
 import { authApi } from '@tscluster/api/auth/api.ts';
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
+import { listRunsInHand } from '@tscluster/worker/state.ts';
 import { migrate } from '../db/migrate.ts';
 import { openDb } from '../db/sql.ts';
 import { startServer } from '../main.ts';
@@ -26,7 +27,7 @@ import { writeEnvFile } from './env-file.ts';
 import { createAnonymousRole } from './first-start.ts';
 import { explainPortProblem, openFrontDoor } from './front-door.ts';
 import { takeInstanceLock } from './instance-lock.ts';
-import { resolveBuiltInLeftovers } from './leftovers.ts';
+import { giveBackLostRuns, resolveBuiltInLeftovers } from './leftovers.ts';
 import { openLogFile } from './log-file.ts';
 import type { UpOptions } from './options.ts';
 import { startPostgres } from './postgres.ts';
@@ -45,6 +46,8 @@ export interface Installation {
   /** Finishes what is in flight and stops everything, the worker's tasks first. */
   stop(): Promise<void>;
 }
+
+const GIVE_BACK_RETRY_MS = 500;
 
 const HIDDEN_FROM_TASKS = (dataDir: string, runFolder: string): string[] => [
   dataDir,
@@ -193,19 +196,34 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
   await requireAnswers(rootUrl, [...serviceNames.map(name => `/api/${name}/v1/ping`), '/references/manifest.json']);
   await writeEnvFile(dataDir, { rootUrl, clientId: 'static/taskcluster/root', accessToken: tokenOf('static/taskcluster/root') });
 
+  const workerFolder = path.join(dataDir, 'worker');
+  const localWorker = { provisionerId: 'local', workerType: 'process', workerGroup: 'local', workerId: 'local-1' };
+  const giveBackForWorker = async (signal: AbortSignal): Promise<void> => {
+    const { provisionerId, workerType, ...names } = localWorker;
+    while (!signal.aborted) {
+      try {
+        const known = new Set((await listRunsInHand(workerFolder)).map(({ taskId, runId }) => `${taskId}/${runId}`));
+        const isKnown = ({ taskId, runId }: { taskId: string; runId: number }): boolean => known.has(`${taskId}/${runId}`);
+        const queue = server.platform.client(queueApi, 'root', { retries: 0 });
+        await giveBackLostRuns({ queue, taskQueueId: `${provisionerId}/${workerType}`, ...names, isKnown, log });
+        return;
+      } catch (error) {
+        log.warn({ err: error }, 'runs of the local worker not given back yet');
+        await clock.sleep(GIVE_BACK_RETRY_MS, signal).catch(() => undefined);
+      }
+    }
+  };
   const worker = await startWorker({
-    folder: path.join(dataDir, 'worker'),
+    folder: workerFolder,
     clock,
+    beforeStart: giveBackForWorker,
     config: {
       rootUrl,
       clientId: LOCAL_WORKER_CLIENT,
       accessToken: tokenOf(LOCAL_WORKER_CLIENT),
       certificate: '',
-      provisionerId: 'local',
-      workerType: 'process',
-      workerGroup: 'local',
-      workerId: 'local-1',
-      dataDir: path.join(dataDir, 'worker'),
+      ...localWorker,
+      dataDir: workerFolder,
       hiddenPaths: HIDDEN_FROM_TASKS(dataDir, runFolder),
       stopOnStdinEnd: true,
       metadata: { 'local-worker': { hostname: os.hostname(), release: `${os.type()} ${os.release()}`, version: version.version } },

@@ -15,6 +15,8 @@ export interface WorkerOptions {
   /** Where its output goes, and the file that names its process. */
   readonly folder: string;
   readonly clock: Clock;
+  /** Called before each of its lives, when none of its processes runs; it starts when this has resolved, and in any case when this has failed. */
+  readonly beforeStart?: (signal: AbortSignal) => Promise<void>;
   readonly onEvent?: (event: { readonly kind: 'died' | 'started'; readonly message: string }) => void;
 }
 
@@ -113,6 +115,10 @@ export const startWorker = async (options: WorkerOptions): Promise<SupervisedWor
   const supervise = async (): Promise<void> => {
     let waitMs = FIRST_WAIT_MS;
     while (!stopping.signal.aborted) {
+      await options.beforeStart?.(stopping.signal).catch(() => undefined);
+      if (stopping.signal.aborted) {
+        return;
+      }
       const startedMs = clock.monotonicMs();
       const how = await runOnce().catch((error: unknown) => (error as Error).message);
       if (stopping.signal.aborted) {
