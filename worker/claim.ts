@@ -11,6 +11,8 @@ const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 30_000;
 /** The protocol's limit for one call. */
 const MAX_PER_CALL = 32;
+/** Runs remembered as begun. */
+const MAX_BEGUN = 1_000;
 
 export interface ClaimLoopOptions {
   readonly queue: Pick<QueueCalls, 'claimWork'>;
@@ -32,6 +34,7 @@ export class ClaimLoop {
   readonly #stopped = new AbortController();
   readonly #tasks = new Set<Promise<void>>();
   readonly #calls = new Set<Promise<void>>();
+  readonly #begun = new Set<string>();
   #free: number;
   #asked = 0;
   #failures = 0;
@@ -90,8 +93,25 @@ export class ClaimLoop {
     this.#failures = 0;
     // also after a stop: a claim that was made must be resolved
     for (const claim of tasks) {
-      this.#begin(claim);
+      if (this.#isNew(claim)) {
+        this.#begin(claim);
+      }
     }
+  }
+
+  /** Whether a run was not begun before: a queue that cannot know whether its answer arrived gives a run once more. */
+  #isNew({ status, runId }: ClaimedTask): boolean {
+    const { taskId } = status;
+    const key = `${taskId}/${runId}`;
+    if (this.#begun.has(key)) {
+      this.#options.monitor.info({ taskId, runId }, 'claimed once more');
+      return false;
+    }
+    this.#begun.add(key);
+    if (this.#begun.size > MAX_BEGUN) {
+      this.#begun.delete(this.#begun.values().next().value as string);
+    }
+    return true;
   }
 
   #begin(claim: ClaimedTask): void {

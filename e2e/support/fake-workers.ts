@@ -103,6 +103,7 @@ export const startFakeWorker = (
   const { rootUrl } = installation;
   const queue = createClient(queueApi, { rootUrl, credentials: installation.credentials, retries: 0, signal: stopping.signal });
   const working = new Map<string, Promise<void>>();
+  const begun = new Set<string>();
   let freed: () => void = () => undefined;
 
   const work = async (taskId: string, runId: number, payload: FakePayload, credentials: Credentials): Promise<void> => {
@@ -145,9 +146,10 @@ export const startFakeWorker = (
           const { taskId } = status;
           const key = `${taskId}/${runId}`;
           ledger.handedOut({ taskId, runId, worker: `${WORKER_GROUP}/${workerId}`, takenUntil });
-          if (working.has(key)) {
+          if (begun.has(key)) {
             continue; // the server could not know whether its answer had arrived, and gave it again
           }
+          begun.add(key);
           const done = work(taskId, runId, task.payload as unknown as FakePayload, credentials)
             .catch((error: unknown) => {
               ledger.problems.push(`${key} could not be reported: ${(error as Error).message.split('\n')[0]}`);

@@ -32,7 +32,7 @@ export interface Installation {
   readonly credentials: { readonly clientId: string; readonly accessToken: string };
   /** The process of a part; waits while it is being started again. */
   pid(part: Part): Promise<number>;
-  /** SIGKILL; when this returns the process is gone. With the server goes what it started, which is waited for, too. */
+  /** SIGKILL; when this returns the process is gone. What the server has started notices by and by; starting it again does not wait for that. */
   kill(part: Part): Promise<void>;
   /** Starts the server again, on the same port; stops it before, if it runs. */
   restart(): Promise<void>;
@@ -143,16 +143,13 @@ class InstallationProcess implements Installation {
 
   async kill(part: Part): Promise<void> {
     const pid = await this.pid(part);
-    if (part !== 'server') {
-      killNow(pid);
-      await waitUntilGone([pid], 20_000);
-      return;
-    }
-    const children = (await Promise.all([this.#pidNow('postgres'), this.#pidNow('worker')])).filter(each => each !== undefined);
     killNow(pid);
-    await this.#running?.ended;
-    this.#running = undefined;
-    await waitUntilGone(children, STOP_MS);
+    if (part === 'server') {
+      await this.#running?.ended;
+      this.#running = undefined;
+    } else {
+      await waitUntilGone([pid], 20_000);
+    }
   }
 
   async restart(): Promise<void> {
@@ -193,7 +190,7 @@ class InstallationProcess implements Installation {
     const failures: Error[] = [];
     await this.stop().catch((error: unknown) => failures.push(error as Error));
     let left = await findProcesses(this.dataDir);
-    const untilMs = Date.now() + 15_000;
+    const untilMs = Date.now() + STOP_MS;
     while (left.length > 0 && Date.now() < untilMs) {
       await new Promise(resolve => setTimeout(resolve, 100));
       left = await findProcesses(this.dataDir);

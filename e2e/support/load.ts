@@ -80,7 +80,7 @@ const makePlanner = (choices: Choices) => {
     };
   };
   const fake = (words: TaskWords, outcomes: readonly Outcome[] = ['completed'], runs = true): PlannedTask => {
-    const payload: FakePayload = { outcomes, workMs: choices.integer(0, 60), artifact: choices.float() < 0.2 };
+    const payload: FakePayload = { outcomes, workMs: choices.integer(0, 300), artifact: choices.float() < 0.2 };
     return plan(words, { outcomes: runs ? outcomes : undefined, isLocal: false, taskQueueId: choices.pick(FAKE_QUEUES), payload });
   };
   const local = (words: TaskWords, outcome: 'completed' | 'failed' = 'completed'): PlannedTask => {

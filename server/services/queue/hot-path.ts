@@ -41,8 +41,6 @@ export interface HotPath {
   ask(): void;
   /** Notes, after a while and unless the run has ended by then, that a worker has received its claim. */
   answered(claim: AnsweredClaim): void;
-  /** Whether that is about to be noted. */
-  isAnswered(run: Run): boolean;
   /** Resolves when nothing is waiting or in flight. */
   drain(): Promise<void>;
 }
@@ -273,7 +271,6 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
       answers.set(runKey(claim), claim);
       noteSoon();
     },
-    isAnswered: run => answers.has(runKey(run)),
     drain: () => batcher.drain(),
   };
 };

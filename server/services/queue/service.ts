@@ -108,7 +108,7 @@ const makeCtx = (
   const { clock } = platform;
   const claimsDue = makeDue(clock);
   const deadlinesDue = makeDue(clock);
-  const unanswered = makeUnanswered(platform.db, clock, config.claimTimeoutMs, run => hot.isAnswered(run));
+  const unanswered = makeUnanswered(platform.db, clock, config.claimTimeoutMs);
   const listening = new Map<string, () => void>();
   const fanoutWakes: (() => void)[] = [];
 

@@ -15,6 +15,8 @@ export interface Unanswered {
   suspect(worker: ClaimRequest): void;
   /** Runs that this worker holds without knowing, as many as it can take now; the rest waits until it asks again. */
   take(worker: ClaimRequest, limit: number): Promise<readonly Claimed[]>;
+  /** How long until there may be some that could not be given so far; undefined: there are none. */
+  dueInMs(worker: ClaimRequest): number | undefined;
 }
 
 /** Workers remembered as known; the oldest are forgotten, which costs one query each. */
@@ -26,17 +28,11 @@ const keyOf = (worker: ClaimRequest): string => `${worker.taskQueueId} ${worker.
 
 const runKey = ({ taskId, runId }: { readonly taskId: string; readonly runId: number }): string => `${taskId}/${runId}`;
 
-/** @param isReceived whether this process knows that the worker has a run, and has not noted it in the database yet */
-export const makeUnanswered = (
-  db: Pick<Db, 'run'>,
-  clock: Pick<Clock, 'nowMs'>,
-  claimTimeoutMs: number,
-  isReceived: (run: { readonly taskId: string; readonly runId: number }) => boolean,
-): Unanswered => {
+export const makeUnanswered = (db: Pick<Db, 'run'>, clock: Pick<Clock, 'nowMs'>, claimTimeoutMs: number): Unanswered => {
   const known = new Set<string>();
   const suspects = new Set<string>();
   /** Runs that were found when their worker came, and could not be given to it yet: too many at once, or too young. */
-  const left = new Map<string, ReadonlySet<string>>();
+  const left = new Map<string, { readonly runs: ReadonlySet<string>; readonly dueMs: number }>();
   return {
     suspect: worker => void suspects.add(keyOf(worker)),
     take: async (worker, limit) => {
@@ -49,14 +45,12 @@ export const makeUnanswered = (
       const isNew = !known.has(key);
       const nowMs = clock.nowMs();
       const statement = unansweredStatement(worker, new Date(nowMs - claimTimeoutMs).toISOString(), new Date(nowMs).toISOString());
-      const found = (await db.run<UnansweredRow>(statement)).rows.filter(
-        row => !isReceived(row) && (isNew || suspected || earlier?.has(runKey(row))),
-      );
-      const due = found.filter(row => suspected || row.takenUntil.getTime() - claimTimeoutMs <= nowMs - MIN_AGE_MS).slice(0, limit);
-      const given = new Set(due.map(runKey));
-      const rest = found.map(runKey).filter(run => !given.has(run));
+      const found = (await db.run<UnansweredRow>(statement)).rows.filter(row => isNew || suspected || earlier?.runs.has(runKey(row)));
+      const dueMs = (row: UnansweredRow): number => (suspected ? 0 : row.takenUntil.getTime() - claimTimeoutMs + MIN_AGE_MS);
+      const due = found.filter(row => dueMs(row) <= nowMs).slice(0, limit);
+      const rest = found.filter(row => !due.includes(row));
       if (rest.length > 0) {
-        left.set(key, new Set(rest));
+        left.set(key, { runs: new Set(rest.map(runKey)), dueMs: Math.min(...rest.map(dueMs)) });
       } else {
         left.delete(key);
       }
@@ -67,6 +61,10 @@ export const makeUnanswered = (
         left.delete(forgotten);
       }
       return due.map(({ takenUntil, ...row }) => ({ ...row, takenUntilMs: takenUntil.getTime() }));
+    },
+    dueInMs: worker => {
+      const some = left.get(keyOf(worker));
+      return some && Math.max(0, some.dueMs - clock.nowMs());
     },
   };
 };

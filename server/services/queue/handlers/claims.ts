@@ -61,11 +61,16 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
     ctx.seen.worker(taskQueueId, workerGroup, workerId, []);
     const closed = signal();
     const excluded = ctx.seen.isQuarantined(taskQueueId, workerGroup, workerId);
+    const { clock } = ctx.platform;
+    const endMs = clock.monotonicMs() + LONG_POLL_MS;
     let claims: readonly Claimed[] = excluded ? [] : await ctx.unanswered.take(worker, body.tasks);
-    if (claims.length === 0) {
-      claims = await ctx.waiters.wait(worker, body.tasks, LONG_POLL_MS, closed);
+    for (let leftMs = LONG_POLL_MS; claims.length === 0 && leftMs > 0 && !closed.aborted; leftMs = endMs - clock.monotonicMs()) {
+      const againMs = excluded ? undefined : ctx.unanswered.dueInMs(worker);
+      claims = await ctx.waiters.wait(worker, body.tasks, Math.min(leftMs, againMs ?? leftMs), closed);
       if (claims.length > 0) {
         ctx.seen.worker(taskQueueId, workerGroup, workerId, claims);
+      } else if (againMs !== undefined && !closed.aborted) {
+        claims = await ctx.unanswered.take(worker, body.tasks);
       }
     }
     if (claims.length > 0) {
