@@ -36,7 +36,9 @@ with x as materialized (
   from unnest($16::text[], $17::text[], $18::bool[]) as e(dependent, required, any_outcome)
   left join lateral (select t.state, t.expires from queue.tasks t where t.task_id = e.required for share) r on true
 ), n as materialized (
-  select dependent, bool_or(missing) as missing, min(expires) as first_expires, count(*) filter (where not satisfied) as unmet from e group by dependent
+  select dependent, bool_or(missing) as missing, min(expires) as first_expires, count(*) filter (where not satisfied) as unmet,
+    bool_or(any_outcome) as any_outcome, array_agg(required) as required, array_agg(satisfied) as satisfied
+  from e group by dependent
 )`
     : ''
 }, t as (
@@ -70,7 +72,8 @@ with x as materialized (
   withDependencies
     ? `, d as (
   insert into queue.deps (required, dependent, any_outcome, satisfied, expires)
-  select e.required, e.dependent, e.any_outcome, e.satisfied, t.expires from e join t on t.task_id = e.dependent
+  select r.required, t.task_id, n.any_outcome, r.satisfied, t.expires
+  from t join n on n.dependent = t.task_id cross join lateral unnest(n.required, n.satisfied) as r(required, satisfied)
 )`
     : ''
 }, o as (

@@ -32,7 +32,7 @@ export interface Reclaimed extends ReclaimedRow {
 
 export interface HotPath {
   /** Stores a task and announces it. Undefined: it existed, or was refused; look why outside the batch. `nowIso` is when its run became pending. */
-  create(task: NewTask): Promise<{ readonly state: 'pending' | 'unscheduled'; readonly nowIso: string } | undefined>;
+  create(task: NewTask): Promise<Created | undefined>;
   /** Ends the last, running run of a task. Undefined: it is not that. */
   end(end: RunEnd): Promise<EndedRow | undefined>;
   /** Prolongs a claim. Undefined: the run is not the last one, not running, or past its deadline. */
@@ -61,13 +61,17 @@ type Item =
   | { readonly kind: 'reclaim'; readonly run: Run }
   | { readonly kind: 'ask' }
   | { readonly kind: 'note' };
-type Outcome = { state: 'pending' | 'unscheduled'; nowIso: string } | EndedRow | Reclaimed | undefined;
+type Created = { readonly state: 'pending' | 'unscheduled'; readonly nowIso: string };
+/** Not done for want of room: to be added again. */
+const LATER = Symbol('later');
+type Outcome = Created | EndedRow | Reclaimed | typeof LATER | undefined;
 
 const MAX_BATCH = 200;
 /** Most runs of a busy queue are over before this: then nothing has to be noted. */
 const NOTE_DELAY_MS = 250;
-/** Edges of new tasks per batch at most: more goes to the slow path. */
+/** A task with more dependencies goes alone, on another connection. */
 export const MAX_HOT_DEPENDENCIES = 100;
+const MAX_BATCH_EDGES = 1_000;
 /** Larger definitions go alone, on another connection. */
 export const MAX_HOT_DEFINITION = 256 * 1024;
 
@@ -94,18 +98,23 @@ const countBy = (keys: Iterable<string>): Map<string, number> => {
   return counts;
 };
 
-/** Creates that can share a transaction: a group with two schedulers is decided one by one. */
+/** Creates that can share a transaction: a group with two schedulers is decided one by one, and edges are not without number. The others come later. */
 const pickCreates = (items: readonly Item[]): { picked: NewTask[]; postponed: Set<Item> } => {
   const schedulers = new Map<string, string>();
   const picked: NewTask[] = [];
   const postponed = new Set<Item>();
+  let edges = 0;
   for (const item of items) {
     if (item.kind === 'create') {
-      const scheduler = schedulers.get(item.task.taskGroupId);
-      if (scheduler !== undefined && scheduler !== item.task.schedulerId) {
+      const { taskGroupId, schedulerId, dependencies } = item.task;
+      if (
+        (schedulers.get(taskGroupId) ?? schedulerId) !== schedulerId ||
+        (picked.length > 0 && edges + dependencies.length > MAX_BATCH_EDGES)
+      ) {
         postponed.add(item);
       } else {
-        schedulers.set(item.task.taskGroupId, item.task.schedulerId);
+        edges += dependencies.length;
+        schedulers.set(taskGroupId, schedulerId);
         picked.push(item.task);
       }
     }
@@ -192,8 +201,8 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     return items.map((item): Outcome => {
       switch (item.kind) {
         case 'create': {
-          const row = postponed.has(item) ? undefined : created.get(item.task.taskId);
-          return row && { state: row.state, nowIso };
+          const row = created.get(item.task.taskId);
+          return postponed.has(item) ? LATER : row && { state: row.state, nowIso };
         }
         case 'end':
           return ended.get(item.end.taskId);
@@ -258,7 +267,14 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
   const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({ max: MAX_BATCH, key: itemKey, flush });
 
   return {
-    create: async task => (await batcher.add({ kind: 'create', task })) as { state: 'pending' | 'unscheduled'; nowIso: string } | undefined,
+    create: async task => {
+      for (;;) {
+        const outcome = await batcher.add({ kind: 'create', task });
+        if (outcome !== LATER) {
+          return outcome as Created | undefined;
+        }
+      }
+    },
     end: async end => (await batcher.add({ kind: 'end', end })) as EndedRow | undefined,
     reclaim: async run => (await batcher.add({ kind: 'reclaim', run })) as Reclaimed | undefined,
     ask: () => {

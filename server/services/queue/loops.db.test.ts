@@ -256,3 +256,22 @@ test('gauges count what waits and what is held, by queue', async () => {
     `queue_workers_total{${queue}} 1`,
   ]);
 });
+
+test('ten thousand dependencies, and a crowd of tasks with a hundred each', async () => {
+  const server = await withQueue();
+  const required: string[] = [];
+  for (let i = 0; i < 50; i++) {
+    required.push(...(await Promise.all(Array.from({ length: 200 }, () => server.create({ taskQueueId: 'prov/many' })))));
+  }
+  const wide = await server.create({ dependencies: required });
+  const crowd = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => server.create({ dependencies: required.slice(i * 100, i * 100 + 100) })),
+  );
+  const states = await Promise.all([wide, ...crowd].map(async taskId => (await server.queue.status({ taskId })).status.state));
+  expect(new Set(states)).toEqual(new Set(['unscheduled']));
+  expect(await server.db`select unmet, count(*) as tasks from queue.tasks where unmet > 0 group by unmet order by unmet`).toEqual([
+    { unmet: 100, tasks: 40 },
+    { unmet: 10_000, tasks: 1 },
+  ]);
+  expect(await findBreaches(server)).toEqual([]);
+});

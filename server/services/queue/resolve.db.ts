@@ -11,8 +11,10 @@ import type { Statement } from '../../db/sql.ts';
 import { retryReason } from './rules.ts';
 import { EVENT_COLUMNS, eventSql, groupEventSql, isoSql, statusSql } from './sql-text.ts';
 
-/** Edges that one transaction satisfies at most; tasks with more are left to the dependency loop. */
+/** Edges of one task that are satisfied in the transaction that resolves it; tasks with more are left to the dependency loop. */
 export const MAX_EDGES = 500;
+/** The same for all tasks of one transaction. */
+const MAX_EDGES_TOGETHER = 2_000;
 
 /** Counts resolved tasks out of their groups, and announces groups without any task left that was never resolved. `r` has a row per resolution. */
 const GROUPS = `g as (
@@ -183,16 +185,17 @@ with x as materialized (
   select t.task_id, t.state = 'completed' as completed from x join queue.tasks t on t.task_id = x.task_id
   where t.state in ('completed', 'failed', 'exception') and (x.run_id is null or t.run_id = x.run_id)
 ), f as materialized (
-  select r.task_id, r.completed, sum(c.edges) over (order by r.task_id) as total from r cross join lateral (
+  select r.task_id, r.completed, c.edges <= ${MAX_EDGES} and sum(c.edges) over (order by c.edges, r.task_id) <= ${MAX_EDGES_TOGETHER} as now
+  from r cross join lateral (
     select count(*) as edges from (
       select 1 from queue.deps d where d.required = r.task_id and not d.satisfied and (r.completed or d.any_outcome) limit ${MAX_EDGES + 1}) l) c
   where c.edges > 0
 ), e as (
   update queue.deps d set satisfied = true from f
-  where f.total <= ${MAX_EDGES} and d.required = f.task_id and not d.satisfied and (f.completed or d.any_outcome)
+  where f.now and d.required = f.task_id and not d.satisfied and (f.completed or d.any_outcome)
   returning d.dependent
 ), later as (
-  insert into queue.fanouts as l (task_id, completed) select f.task_id, f.completed from f where f.total > ${MAX_EDGES}
+  insert into queue.fanouts as l (task_id, completed) select f.task_id, f.completed from f where not f.now
   on conflict (task_id) do update set completed = l.completed or excluded.completed
   returning 1
 ), ${RELEASE}

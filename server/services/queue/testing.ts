@@ -132,7 +132,8 @@ export const findBreaches = async ({ db, clock }: Pick<QueueServer, 'db' | 'cloc
     select 'two claims of one run: ' || task_id from queue.claims group by task_id, run_id having count(*) > 1
     union all
     select 'wrong count of unmet dependencies: ' || t.task_id from queue.tasks t
-    where t.unmet <> (select count(*) from queue.deps d where d.dependent = t.task_id collate platform.protocol_order and not d.satisfied)
+    left join (select dependent collate "C" as task_id, count(*) as unmet from queue.deps where not satisfied group by 1) d on d.task_id = t.task_id
+    where t.unmet <> coalesce(d.unmet, 0)
     union all
     select 'unscheduled although nothing is unmet: ' || task_id from queue.tasks where state = 'unscheduled' and unmet = 0 and deadline > ${clock.now()}
     union all
