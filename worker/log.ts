@@ -117,8 +117,8 @@ export class TaskLog {
         yield buffer.subarray(0, bytesRead);
       } else if (this.#error) {
         throw this.#error;
-      } else if (this.#ended) {
-        return;
+      } else if (this.#ended && position >= this.#acceptedBytes) {
+        return; // not before: what was accepted last may not be in the file yet
       } else if (position >= this.#flushedBytes) {
         await this.#changed(signal);
       }

@@ -23,6 +23,8 @@ interface Holder {
 }
 
 const STOP_MS = 60_000;
+/** A holder that answers without a word may be ending at that moment: it is asked again for so long. */
+const SILENT_MS = 2_000;
 
 let attempts = 0; // of this process
 
@@ -68,6 +70,7 @@ export const takeInstanceLock = async (runFolder: string, dataDir: string, clock
   const ownPath = path.join(runFolder, `${process.pid}.${attempts}`);
   const state: { pid: number; url?: string; isStopping?: boolean } = { pid: process.pid };
   const giveUpMs = clock.monotonicMs() + STOP_MS;
+  const silentUntilMs = clock.monotonicMs() + SILENT_MS;
   const server = net.createServer(socket => {
     socket.on('error', () => undefined);
     socket.end(JSON.stringify(state));
@@ -100,6 +103,10 @@ export const takeInstanceLock = async (runFolder: string, dataDir: string, clock
     }
     const holder = await ask(lockPath);
     if (holder?.isStopping && clock.monotonicMs() < giveUpMs) {
+      await clock.sleep(50);
+      continue;
+    }
+    if (holder && holder.pid === undefined && clock.monotonicMs() < silentUntilMs) {
       await clock.sleep(50);
       continue;
     }
