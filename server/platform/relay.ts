@@ -17,7 +17,7 @@ const LOCK = 7_202_602;
 const BATCH = 500;
 const POLL_MS = 2_000;
 /** After a batch the relay rests this long, so that under load one commit of its own serves many transactions. */
-const REST_MS = 5;
+const REST_MS = 10;
 const MAX_BACKOFF_MS = 30_000;
 
 export interface Relay {
@@ -35,11 +35,11 @@ export const parseOutboxRow = (id: number, msg: string): BusEvent[] =>
 
 export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; metrics: Metrics }): Relay => {
   const { db, bus, clock, log, metrics } = options;
-  const delivered = metrics.counter('outbox_events_delivered_total', 'Events handed to the bus', []);
+  const delivered = metrics.counter('outbox_rows_delivered_total', 'Transactions whose events were handed to the bus', []);
   const failures = metrics.counter('outbox_relay_failures_total', 'Batches that could not be handed to the bus', []);
   const stopping = new AbortController();
   const waker = makeWaker(clock, stopping.signal);
-  let endRest: () => void = () => undefined;
+  const rest = makeWaker(clock, stopping.signal);
   let drains: (() => void)[] = [];
 
   /** One transaction: up to a batch of rows, in order; answers with how many. */
@@ -47,17 +47,19 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     const query = queryOn(client);
     await client.query('begin');
     try {
-      const rows = await query<{ id: number; msg: string }>`select id, msg from platform.outbox order by id limit ${BATCH}`;
+      // the rows come back in the order of the deletion, which is any
+      const rows = await query<{ id: number; msg: string }>`
+        with taken as (delete from platform.outbox where id in (select id from platform.outbox order by id limit ${BATCH}) returning id, msg)
+        select id, msg from taken order by id`;
       if (rows.length === 0) {
         await client.query('commit');
         return 0;
       }
-      const events = rows.flatMap(row => parseOutboxRow(row.id, row.msg));
+      const events = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseOutboxRow(row.id, row.msg));
       const tx = Object.assign(query, { afterCommit: () => undefined }) as unknown as Tx;
       await bus.deliver(tx, events);
-      await query`delete from platform.outbox where id = any(${rows.map(row => row.id)}::bigint[])`;
       await client.query('commit');
-      delivered.inc(events.length);
+      delivered.inc(rows.length);
       bus.delivered(events);
       return rows.length;
     } catch (error) {
@@ -66,12 +68,6 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
       }
       throw error;
     }
-  };
-
-  const rest = async (): Promise<void> => {
-    const enough = new AbortController();
-    endRest = () => enough.abort();
-    await clock.sleep(REST_MS, AbortSignal.any([enough.signal, stopping.signal])).catch(() => undefined);
   };
 
   const work = async (client: pg.Client): Promise<void> => {
@@ -90,7 +86,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
         } else {
           drains.push(...waitingForEmpty);
           if (count < BATCH && drains.length === 0) {
-            await rest();
+            await rest.wait(REST_MS);
           }
         }
       } catch (error) {
@@ -143,7 +139,7 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     drain: () =>
       new Promise<void>(resolve => {
         drains.push(resolve);
-        endRest();
+        rest.wake();
         waker.wake();
       }),
     stop: async () => {

@@ -9,21 +9,23 @@ export interface Waker {
 
 export const makeWaker = (clock: Clock, stopping: AbortSignal): Waker => {
   let woken = false;
-  let wakeUp: () => void = () => undefined;
+  let end: () => void = () => undefined;
+  stopping.addEventListener('abort', () => end(), { once: true });
   return {
     wake: () => {
       woken = true;
-      wakeUp();
+      end();
     },
     wait: async ms => {
       if (!woken && !stopping.aborted) {
-        const enough = new AbortController();
-        const called = new Promise<void>(resolve => {
-          wakeUp = resolve;
+        await new Promise<void>(resolve => {
+          const timer = clock.setTimer(ms, resolve);
+          end = () => {
+            timer.cancel();
+            resolve();
+          };
         });
-        await Promise.race([called, clock.sleep(ms, AbortSignal.any([enough.signal, stopping])).catch(() => undefined)]);
-        enough.abort();
-        wakeUp = () => undefined;
+        end = () => undefined;
       }
       woken = false;
     },

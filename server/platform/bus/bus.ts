@@ -22,6 +22,8 @@ export interface Subscription {
 }
 
 export interface Bus {
+  /** Whether anybody may want events of this outbox text; false only when nobody does, so that they need not be looked at. */
+  wants(msg: string): boolean;
   /** Takes events in order; when it returns they are safe. Throws when the bus is down: the events stay in the outbox. */
   deliver(tx: Tx, events: readonly BusEvent[]): Promise<void>;
   /** Told after the relay's transaction has committed. */

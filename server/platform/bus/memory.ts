@@ -9,6 +9,7 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
   let work: Promise<void> = Promise.resolve();
 
   return {
+    wants: () => true,
     deliver: () => Promise.resolve(),
     delivered: events => {
       for (const event of events) {

@@ -7,6 +7,7 @@ import { json } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
 import type { BusEvent } from '../events.ts';
 import type { Log } from '../log.ts';
+import { type Waker, makeWaker } from '../waker.ts';
 import { type Binding, type Bus, type Subscription, bindingsMatch } from './bus.ts';
 
 const MAX_ATTEMPTS = 5;
@@ -16,7 +17,9 @@ const POLL_MS = 5_000;
 
 export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
   const listeners = new Set<(event: BusEvent) => void>();
-  const wakes = new Map<string, () => void>();
+  const wakers = new Map<string, Waker>();
+  /** Subscriptions that got events in the transaction under way. */
+  const served = new Set<string>();
   const stopping = new AbortController();
   const consumers: Promise<void>[] = [];
   let known: { name: string; bindings: readonly Binding[] }[] | undefined;
@@ -62,12 +65,12 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
   };
 
   const consume = async (subscription: Subscription): Promise<void> => {
+    const waker = makeWaker(clock, stopping.signal);
+    wakers.set(subscription.name, waker);
     while (!stopping.signal.aborted) {
-      const woken = new Promise<void>(resolve => wakes.set(subscription.name, resolve));
       try {
         if (!(await handleNext(subscription))) {
-          const timer = new AbortController();
-          await Promise.race([woken, clock.sleep(POLL_MS, AbortSignal.any([timer.signal, stopping.signal]))]).finally(() => timer.abort());
+          await waker.wait(POLL_MS);
         }
       } catch (error) {
         if (!stopping.signal.aborted) {
@@ -79,10 +82,15 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
   };
 
   return {
+    wants: msg =>
+      known === undefined ||
+      listeners.size > 0 ||
+      known.some(({ bindings }) => bindings.some(({ exchange }) => msg.includes(`"exchange":"${exchange}"`))),
     deliver: async (tx, events) => {
       for (const { name, bindings } of await subscriptions(tx)) {
         const wanted = events.filter(event => bindingsMatch(bindings, event));
         if (wanted.length > 0) {
+          served.add(name);
           await tx`
             insert into platform.deliveries (subscription, event_id, event)
             select ${name}, e.value ->> 'id', e.value::text from json_array_elements(${json(wanted)}::json) with ordinality e order by e.ordinality`;
@@ -90,9 +98,10 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
       }
     },
     delivered: events => {
-      for (const wake of wakes.values()) {
-        wake();
+      for (const name of served) {
+        wakers.get(name)?.wake();
       }
+      served.clear();
       for (const event of events) {
         for (const listener of listeners) {
           listener(event);
