@@ -22,10 +22,14 @@ type Service = keyof OfficialClients;
 const GONE = ['queue.declareProvisioner', 'queue.declareWorkerType'];
 /** They need an account with somebody else, which this installation does not have: 404 says so. */
 const NOT_CONFIGURED = [
-  ...['awsS3Credentials', 'azureTables', 'azureTableSAS', 'azureContainers', 'azureContainerSAS', 'sentryDSN', 'gcpCredentials'].map(
-    name => `auth.${name}`,
-  ),
-];
+  'awsS3Credentials',
+  'azureTables',
+  'azureTableSAS',
+  'azureContainers',
+  'azureContainerSAS',
+  'sentryDSN',
+  'gcpCredentials',
+].map(name => `auth.${name}`);
 /** They answer everybody, whoever asks and however. */
 const NEVER_REFUSED = (['auth', 'queue', 'object'] as const).flatMap(service =>
   ['ping', 'lbheartbeat', 'version', 'heartbeat'].map(name => `${service}.${name}`),
