@@ -17,7 +17,7 @@ const LOCK = 7_202_602;
 const BATCH = 500;
 const POLL_MS = 2_000;
 /** After a batch the relay rests this long, so that under load one commit of its own serves many transactions. */
-const REST_MS = 10;
+const REST_MS = 20;
 const MAX_BACKOFF_MS = 30_000;
 
 export interface Relay {
