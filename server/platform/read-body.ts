@@ -28,7 +28,13 @@ export const readText = (body: Readable, maxBytes: number): Promise<string | typ
         resolve(TOO_LARGE);
       }
     });
-    body.once('end', () => resolve(sizeBytes > maxBytes ? TOO_LARGE : Buffer.concat(chunks).toString('utf8')));
+    body.once('end', () =>
+      resolve(sizeBytes > maxBytes ? TOO_LARGE : (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString('utf8')),
+    );
     body.once('error', error => reject(Object.assign(error, { statusCode: 400 })));
-    body.once('close', () => reject(Object.assign(new Error('The connection was closed before the body had ended'), { statusCode: 400 })));
+    body.once('close', () => {
+      if (!body.readableEnded) {
+        reject(Object.assign(new Error('The connection was closed before the body had ended'), { statusCode: 400 }));
+      }
+    });
   });
