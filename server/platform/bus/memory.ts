@@ -27,6 +27,16 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
       subscriptions.push(subscription);
       return Promise.resolve();
     },
+    rebind: (tx, name, bindings) => {
+      tx.afterCommit(() => {
+        const index = subscriptions.findIndex(subscription => subscription.name === name);
+        const found = subscriptions[index];
+        if (found) {
+          subscriptions[index] = { ...found, bindings };
+        }
+      });
+      return Promise.resolve();
+    },
     listen: listener => {
       listeners.add(listener);
       return () => listeners.delete(listener);

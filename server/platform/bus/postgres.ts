@@ -115,6 +115,12 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
       known = undefined;
       consumers.push(consume(subscription));
     },
+    rebind: async (tx, name, bindings) => {
+      await tx`update platform.subscriptions set bindings = ${json(bindings)} where name = ${name}`;
+      tx.afterCommit(() => {
+        known = undefined;
+      });
+    },
     listen: listener => {
       listeners.add(listener);
       return () => listeners.delete(listener);
