@@ -1,8 +1,8 @@
 /**
- * Runs `npm run check` and `npm test` and prints the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was
+ * Installs the servers that tests need, where it may (Debian, root), and requires them; runs `npm run check` and `npm test` and prints the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was
  * skipped is named, and what ended without a result counts as failed.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,6 +28,23 @@ const runNpm = (args: string[]): Promise<{ status: number; output: string }> =>
     child.on('error', error => resolve({ status: 1, output: error.message }));
     child.on('close', code => resolve({ status: code ?? 1, output }));
   });
+
+/** Debian packages of the real servers that tests talk to. */
+const SERVER_PACKAGES: readonly string[] = [];
+
+const missing = SERVER_PACKAGES.filter(name => spawnSync('dpkg', ['-s', name], { stdio: 'ignore' }).status !== 0);
+if (missing.length > 0) {
+  const apt = (...args: string[]): number | null =>
+    spawnSync('apt-get', ['-q', '-y', ...args], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+      // servers are started by the tests, on ports of their own
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
+    }).status;
+  if (apt('update') !== 0 || apt('install', '--no-install-recommends', ...missing) !== 0) {
+    console.log(`Not installed: ${missing.join(' ')}. The tests that need them will fail.`);
+  }
+}
+process.env['TASKCLUSTER_TEST_REQUIRE'] = '1';
 
 let passed = 0;
 let failed = 0;
