@@ -3,12 +3,13 @@ import type { Api, Exchanges } from './define.ts';
 import type { NamedSchema } from './schema.ts';
 import { authApi } from './auth/api.ts';
 import { authEvents } from './auth/events.ts';
+import { loginApi } from './login/api.ts';
 import { objectApi } from './object/api.ts';
 import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
 import { genericWorkerPayload } from './worker/payload.ts';
 
-export const apis: readonly Api[] = [authApi, queueApi, objectApi];
+export const apis: readonly Api[] = [authApi, queueApi, objectApi, loginApi];
 export const exchanges: readonly Exchanges[] = [authEvents, queueEvents];
 /** Schemas that are published and belong to no API: what workers accept. */
 export const payloadSchemas: readonly NamedSchema[] = [genericWorkerPayload];

@@ -44,8 +44,11 @@ const sortExpression = (value: unknown): unknown => {
     : value;
 };
 
+/** Services of our own, which no client was generated from. */
+const OWN = new Set(['events', 'login', 'pulse', 'scheduler']);
+
 describe.each([
-  ...apis.map(api => ({ service: api.service, kind: 'api' as const })),
+  ...apis.filter(({ service }) => !OWN.has(service)).map(api => ({ service: api.service, kind: 'api' as const })),
   ...exchanges.map(set => ({ service: set.service, kind: 'exchanges' as const })),
 ])('$kind of $service', ({ service, kind }) => {
   const ours = documents.get(`/references/${service}/v1/${kind}.json`) as unknown as Reference;

@@ -1,9 +1,12 @@
-/** `signin`: tells how to get credentials, or what the present ones are worth. */
+/** `signin`: tells how to get credentials, what the present ones are worth, or makes a link that signs a browser in. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { authApi } from '@tscluster/api/auth/api.ts';
+import { loginApi } from '@tscluster/api/login/api.ts';
+import { createSignInLink } from '@tscluster/server/local/sign-in-link.ts';
 import { leaf } from '../command.ts';
 import { findConnection, findEnvFile } from '../connection.ts';
+import { Problem } from '../problem.ts';
 import { connect, print, printJson, type Context } from '../context.ts';
 
 /** A path as a shell takes it for one word. */
@@ -12,7 +15,13 @@ const quote = (path: string): string => (/^[\w@%+=:,./-]+$/.test(path) ? path : 
 export const signinCommand = (context: Context): Command =>
   leaf('signin', 'tell how to get credentials into this shell')
     .option('--check', 'show who the present credentials are, and what they may do')
-    .action(async (options: { check?: boolean; json?: boolean }) => {
+    .option('--link', 'make a link that signs a browser in with these credentials, once, within ten minutes')
+    .option('--scope <scope...>', 'with --link: give the browser these scopes only')
+    .action(async (options: { check?: boolean; link?: boolean; scope?: string[]; json?: boolean }) => {
+      if (options.link) {
+        await makeLink(context, options);
+        return;
+      }
       if (options.check) {
         await check(context, options.json ?? false);
         return;
@@ -54,6 +63,23 @@ export const signinCommand = (context: Context): Command =>
       );
       await print(context, lines.join('\n'));
     });
+
+const makeLink = async (context: Context, { scope, json }: { scope?: string[]; json?: boolean }): Promise<void> => {
+  const installation = connect(context);
+  const { credentials } = installation;
+  if (!credentials) {
+    throw new Problem('There are no credentials to hand to a browser. `taskcluster signin` tells how to get some.');
+  }
+  if (scope && credentials.certificate !== undefined) {
+    throw new Problem('Temporary credentials cannot be narrowed: leave --scope out, or use permanent credentials.');
+  }
+  const link = await createSignInLink(
+    { login: installation.client(loginApi), auth: installation.client(authApi), clock: context.clock, random: context.random },
+    credentials,
+    scope,
+  );
+  await (json ? printJson(context, link) : print(context, link.url));
+};
 
 const check = async (context: Context, json: boolean): Promise<void> => {
   const installation = connect(context);

@@ -41,6 +41,27 @@ CREATE INDEX clients_expiring ON auth.clients USING btree (expires) WHERE delete
 
 CREATE INDEX clients_prefix ON auth.clients USING btree (client_id COLLATE "C");
 
+create schema login;
+
+create table login.links (
+  token_hash text collate "C" not null,
+  credentials text not null,
+  credentials_expire timestamp with time zone not null,
+  expires timestamp with time zone not null,
+  constraint links_pkey PRIMARY KEY (token_hash)
+);
+
+create table login.sessions (
+  id_hash text collate "C" not null,
+  credentials text not null,
+  expires timestamp with time zone not null,
+  constraint sessions_pkey PRIMARY KEY (id_hash)
+);
+
+CREATE INDEX links_expires ON login.links USING btree (expires);
+
+CREATE INDEX sessions_expires ON login.sessions USING btree (expires);
+
 create schema object;
 
 create table object.objects (

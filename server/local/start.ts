@@ -58,6 +58,10 @@ const main = async (): Promise<number> => {
   tell(`Taskcluster is ready at ${installation.rootUrl}`);
   tell(`Metrics: ${installation.metricsUrl}`);
   tell(`To use it from a shell: . ${installation.envFile}`);
+  if (process.stdout.isTTY) {
+    // only for whoever sits there: what is written to a file is read by others
+    tell(`To sign in, once, within ten minutes: ${await installation.createSignInLink()}`);
+  }
   const reason = await ended;
   tell(`Stopping (${reason}) ...`);
   await installation.stop();

@@ -99,6 +99,7 @@ ${queueTable(queues)}
 <h2>Use it</h2>
 <p>In a shell on this machine, any Taskcluster client works after</p>
 <pre>. ${escape(envFile)}</pre>
+<p><a href="/login/link">Who is signed in here</a></p>
 </body>
 </html>
 `;

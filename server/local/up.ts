@@ -12,6 +12,7 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { authApi } from '@tscluster/api/auth/api.ts';
+import { loginApi } from '@tscluster/api/login/api.ts';
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
 import { listRunsInHand } from '@tscluster/worker/state.ts';
@@ -35,6 +36,7 @@ import { StartProblem, explainFileErrors } from './problem.ts';
 import { chooseRunFolder } from './run-folder.ts';
 import { loadSecrets } from './secrets.ts';
 import { LOCAL_WORKER_CLIENT, SERVICE_CLIENTS, staticClients } from './static-clients.ts';
+import { createSignInLink } from './sign-in-link.ts';
 import { readQueues, statusPage } from './status-page.ts';
 import { readVersion } from './version.ts';
 import { startWorker } from './worker.ts';
@@ -43,6 +45,8 @@ export interface Installation {
   readonly rootUrl: string;
   readonly metricsUrl: string;
   readonly envFile: string;
+  /** A link that signs one browser in with all rights, once, within ten minutes. */
+  createSignInLink(): Promise<string>;
   /** Finishes what is in flight and stops everything, the worker's tasks first. */
   stop(): Promise<void>;
 }
@@ -240,6 +244,10 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     rootUrl,
     metricsUrl: `http://127.0.0.1:${metricsServer.port}/metrics`,
     envFile: shownEnvFile,
+    createSignInLink: async () => {
+      const [login, auth] = [server.platform.client(loginApi, 'root'), server.platform.client(authApi, 'root')];
+      return (await createSignInLink({ login, auth, clock, random }, server.platform.serviceCredentials('root'))).url;
+    },
     stop: () => {
       lock.announceEnd();
       return started.disposeAsync();
