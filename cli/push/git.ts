@@ -141,7 +141,20 @@ export const commitWorkTree = async (git: Git, borrowed: Borrowed, message: stri
   await git.run(['read-tree', 'HEAD'], { env });
   await git.run(['add', '--all', '--', '.'], { env });
   const tree = await git.run(['write-tree'], { env });
-  return git.run(['commit-tree', tree, '-p', 'HEAD', '-m', message], { env });
+  return git.run(['commit-tree', tree, '-p', 'HEAD', '-m', message], { env: { ...env, ...(await identity(git)) } });
+};
+
+/** Who commits where git does not know the person (a fresh account, a container): the author of HEAD. Empty where it does. */
+const identity = async (git: Git): Promise<Record<string, string>> => {
+  const isKnown = await git.run(['var', 'GIT_COMMITTER_IDENT']).then(
+    () => true,
+    () => false,
+  );
+  if (isKnown) {
+    return {};
+  }
+  const [name = '', email = ''] = (await git.run(['log', '-1', '--format=%an%n%ae'])).split('\n');
+  return { GIT_AUTHOR_NAME: name, GIT_AUTHOR_EMAIL: email, GIT_COMMITTER_NAME: name, GIT_COMMITTER_EMAIL: email };
 };
 
 /** Writes a bundle of a commit's whole history, which can be cloned: HEAD and one branch point to the commit. */
