@@ -4,6 +4,7 @@ import { apiCommand } from './commands/api.ts';
 import { fromNowCommand, slugidCommand, VERSION, versionCommand } from './commands/basics.ts';
 import { groupCommand } from './commands/group.ts';
 import { pushCommand } from './commands/push.ts';
+import { dbCommand, serveCommand } from './commands/serve.ts';
 import { signinCommand } from './commands/signin.ts';
 import { taskCommand } from './commands/task.ts';
 import { upCommand } from './commands/up.ts';
@@ -28,6 +29,8 @@ Set DEBUG=1 to see where an error comes from.
     );
   const commands = [
     upCommand(),
+    serveCommand(),
+    dbCommand(),
     pushCommand(context),
     taskCommand(context),
     groupCommand(context),

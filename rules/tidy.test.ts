@@ -74,7 +74,7 @@ const MAY_IMPORT: readonly { readonly part: RegExp; readonly from: RegExp }[] = 
   { part: /^server\/db$/, from: /^(client|server\/db)$/ }, // of the client only its clock
   { part: /^server\/platform$/, from: /^(api|client|server\/(db|platform))$/ },
   { part: /^server\/services\//, from: /^(api|client|server\/(db|platform))$/ }, // and itself
-  { part: /^(server\/main|server\/local|server\/testing|cli)$/, from: ANYTHING },
+  { part: /^(server\/main|server\/local|server\/serve|server\/testing|cli)$/, from: ANYTHING },
 ];
 
 describe('imports', () => {

@@ -1,4 +1,4 @@
-/** Writes the files that are derived from others: server/db/schema.sql, docs/operators/settings.md and docs/reference/*. Tests compare them. */
+/** Writes the files that are derived from others: server/db/schema.sql, server/serve/processes.json, docs/operators/settings.md and docs/reference/*. Tests compare them. */
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,7 +8,9 @@ import { describeSchema } from '../server/db/describe-schema.ts';
 import { migrate } from '../server/db/migrate.ts';
 import { openDb } from '../server/db/sql.ts';
 import { NOT_DURABLE, startPostgres } from '../server/local/postgres.ts';
+import { processSettings } from '../server/serve/settings.ts';
 import { allServices } from '../server/services/all.ts';
+import { describeProcessesOn } from '../server/testing/processes.ts';
 import { settings } from '../worker/config.ts';
 import { describeApiPage } from './api-page.ts';
 import { describeSettings } from './settings-page.ts';
@@ -23,7 +25,7 @@ const write = async (file: string, content: string): Promise<void> => {
   console.log(`${old === content ? 'unchanged' : 'written  '} ${file}`);
 };
 
-await write('docs/operators/settings.md', describeSettings(allServices, settings));
+await write('docs/operators/settings.md', describeSettings(processSettings, allServices, settings));
 
 for (const api of apis) {
   await write(
@@ -48,6 +50,7 @@ const db = openDb({ connection: postgres.connection });
 try {
   await migrate(db);
   await write('server/db/schema.sql', await describeSchema(db));
+  await write('server/serve/processes.json', await describeProcessesOn(db, folder));
 } finally {
   await db.close();
   await postgres.stop();

@@ -32,8 +32,12 @@ interface WorkerSetting {
 const table = (name: string, rows: readonly string[]): string =>
   `## ${name}\n\n| Variable | Meaning | Default |\n|---|---|---|\n${rows.join('\n')}\n`;
 
-/** The page as Markdown. */
-export const describeSettings = (services: readonly Service[], workerSettings: Readonly<Record<string, WorkerSetting>>): string => {
+/** The page as Markdown. `processSettings` are those of every process of a distributed installation. */
+export const describeSettings = (
+  processSettings: Readonly<Record<string, Setting>>,
+  services: readonly Service[],
+  workerSettings: Readonly<Record<string, WorkerSetting>>,
+): string => {
   const sections = services
     .filter(service => Object.keys(service.settings).length > 0)
     .map(service => table(service.name, Object.values(service.settings as Record<string, Setting>).map(row)));
@@ -42,5 +46,6 @@ export const describeSettings = (services: readonly Service[], workerSettings: R
     const shown = env === 'WORKER_CAPACITY' ? 'number of processors' : (show(fallback) ?? '–');
     return `| \`${env}\` | ${cell(meaning)}${secret ? ' (secret)' : ''} | ${fallback === undefined ? 'required' : shown} |`;
   });
-  return `# Settings\n\nEnvironment variables, read once at the start. Written by \`npm run gen\` from their declarations.\n\n${[...sections, table('worker', ofWorker)].join('\n')}`;
+  const ofProcess = table('every process of `taskcluster serve`', Object.values(processSettings).map(row));
+  return `# Settings\n\nEnvironment variables, read once at the start. Written by \`npm run gen\` from their declarations.\n\n${[ofProcess, ...sections, table('worker', ofWorker)].join('\n')}`;
 };

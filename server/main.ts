@@ -2,6 +2,7 @@
  * Puts the parts together: a server process with any choice of services and loops, from a database and settings. `local/up.ts` makes a whole
  * installation around it.
  */
+import { authApi } from '@tscluster/api/auth/api.ts';
 import type { Api } from '@tscluster/api/define.ts';
 import { createClient } from '@tscluster/client/client.ts';
 import type { FastifyInstance } from 'fastify';
@@ -10,17 +11,19 @@ import type { Db } from './db/sql.ts';
 import type { Bus } from './platform/bus/bus.ts';
 import type { Authenticator } from './platform/caller.ts';
 import type { Clock, Random } from './platform/clock.ts';
-import { readSettings } from './platform/config.ts';
+import { readAllSettings } from './platform/config.ts';
 import { onOutboxWritten } from './platform/events.ts';
 import { type HttpOptions, makeHttpServer } from './platform/http.ts';
 import type { Keyring } from './platform/keyring.ts';
 import { makeLocalFetch } from './platform/local-fetch.ts';
 import type { Log } from './platform/log.ts';
-import type { RunningLoop } from './platform/loop.ts';
+import type { BoundLoop, RunningLoop } from './platform/loop.ts';
 import type { Metrics } from './platform/metrics.ts';
-import { openNotifier } from './platform/notify.ts';
+import { AUTH_CHANGED, openNotifier } from './platform/notify.ts';
 import type { Version } from './platform/operational.ts';
 import { type Relay, startRelay } from './platform/relay.ts';
+import { makeRemoteAuthenticator } from './platform/remote-authenticator.ts';
+import { type InternalUrls, makeServiceFetch } from './platform/service-fetch.ts';
 import type { Platform, RunningService, Service } from './platform/service.ts';
 
 export interface ServerOptions {
@@ -39,13 +42,17 @@ export interface ServerOptions {
   /** The access token of `static/taskcluster/<service>`. */
   readonly serviceToken: (service: string) => string;
   readonly signingSecret: Uint8Array;
-  /** Loops run in this process (default true). */
-  readonly loops?: boolean;
+  /** Which loops run in this process (default all). False: none, not even those that every process runs; for tests. */
+  readonly loops?: boolean | ((name: string) => boolean);
   readonly relay?: boolean;
   /** No other process works on this database: nobody else is to be woken. */
   readonly alone?: boolean;
   readonly validateOutput?: boolean;
   readonly trustProxy?: boolean;
+  /** Default 90 000. */
+  readonly keepAliveMs?: number;
+  /** Where services that this process does not serve are called (default: the root URL). */
+  readonly internalUrls?: InternalUrls;
   readonly page?: HttpOptions['page'];
 }
 
@@ -56,17 +63,29 @@ export interface RunningServer {
   readonly services: ReadonlyMap<string, RunningService>;
   /** Calls each service's `ready`; once, after listening. */
   ready(): Promise<void>;
+  /** From now on load balancers are told to send requests elsewhere; those that come are answered. */
+  leave(): void;
   /** Finishes requests and batches in flight, then loops, relay and connections. The database stays open: its owner closes it. */
   close(): Promise<void>;
 }
 
-/** Starts the services of a process; the caller listens on `app`. The database must be migrated. */
+/** One attempt to ask auth; the authenticator makes others. */
+const AUTH_TIMEOUT_MS = 3_000;
+
+/**
+ * Starts the services of a process; the caller listens on `app`. The database must be migrated.
+ *
+ * @throws {SettingsError} with all mistakes in the settings of all services
+ */
 export const startServer = async (options: ServerOptions): Promise<RunningServer> => {
   const { db, clock, log, metrics, rootUrl } = options;
+  const configs = readAllSettings(
+    options.services.map(service => service.settings),
+    options.environment,
+  );
   const lanes: Lane[] = [];
   const notifier = openNotifier(db, clock, log, options.alone ?? false);
   let app: FastifyInstance | undefined;
-  let authenticator: Authenticator | undefined;
 
   const requireApp = (): FastifyInstance => {
     if (!app) {
@@ -74,7 +93,12 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     }
     return app;
   };
-  const localFetch = makeLocalFetch(requireApp);
+  const served = new Set<string>();
+  const serviceFetch = makeServiceFetch({
+    local: makeLocalFetch(requireApp),
+    isLocal: service => served.has(service),
+    internalUrls: options.internalUrls ?? {},
+  });
   const serviceCredentials = (service: string): { clientId: string; accessToken: string } => ({
     clientId: `static/taskcluster/${service}`,
     accessToken: options.serviceToken(service),
@@ -98,7 +122,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
       createClient(api, {
         rootUrl,
         credentials: serviceCredentials(service),
-        fetch: localFetch,
+        fetch: serviceFetch,
         clock,
         random: options.random,
         ...clientOptions,
@@ -109,22 +133,30 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     onNotify: (name, callback) => notifier.onNotify(name, callback),
   };
 
+  const askAuth = (): Authenticator => {
+    const asked = makeRemoteAuthenticator({
+      auth: createClient(authApi, { rootUrl, fetch: serviceFetch, clock, random: options.random, retries: 0, timeoutMs: AUTH_TIMEOUT_MS }),
+      clock,
+      log,
+      metrics,
+    });
+    notifier.onNotify(AUTH_CHANGED, () => asked.forget());
+    return asked;
+  };
+
   const services = new Map<string, RunningService>();
-  for (const service of options.services) {
-    services.set(service.name, await service.start(platform, readSettings(service.settings, options.environment)));
+  for (const [index, service] of options.services.entries()) {
+    const started = await service.start(platform, configs[index] as never);
+    services.set(service.name, started);
+    started.apis?.forEach(({ api }) => served.add(api.service));
   }
   const running = [...services.values()];
-  authenticator = running.find(service => service.authenticator)?.authenticator;
+  const authenticator = running.find(service => service.authenticator)?.authenticator ?? askAuth();
 
   const http = makeHttpServer({
     apis: running.flatMap(service => service.apis ?? []),
     routes: running.flatMap(service => service.routes ?? []),
-    authenticator: () => {
-      if (!authenticator) {
-        throw new Error('No service of this process checks credentials');
-      }
-      return authenticator;
-    },
+    authenticator: () => authenticator,
     rootUrl,
     version: options.version,
     clock,
@@ -132,6 +164,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     metrics,
     validateOutput: options.validateOutput ?? false,
     trustProxy: options.trustProxy ?? false,
+    keepAliveMs: options.keepAliveMs ?? 90_000,
     ...(options.page ? { page: options.page } : {}),
   });
   app = http.app;
@@ -148,8 +181,12 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     }
   });
   const stopOutboxNotifications = notifier.onNotify('outbox', () => relay?.wake());
-  const loops: RunningLoop[] =
-    options.loops === false ? [] : running.flatMap(service => service.loops ?? []).map(each => each.start({ clock, log, metrics }));
+  const { loops: wanted = true } = options;
+  const isWanted = ({ name, everywhere }: BoundLoop): boolean => (typeof wanted === 'boolean' ? wanted : everywhere || wanted(name));
+  const loops: RunningLoop[] = running
+    .flatMap(service => service.loops ?? [])
+    .filter(isWanted)
+    .map(each => each.start({ clock, log, metrics }));
 
   return {
     app,
@@ -161,6 +198,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
         await service.ready?.();
       }
     },
+    leave: http.leave,
     close: async () => {
       await http.close();
       await Promise.all(loops.map(each => each.stop()));

@@ -1,6 +1,20 @@
 /** Scopes and authentication: what a set of scopes amounts to, and whether a request is signed by whom it says. */
 import { methods } from '../define.ts';
-import { dateTime, defaulted, integer, object, oneOf, optional, raw, schema, string, stringEnum, word, type TypeOf } from '../schema.ts';
+import {
+  array,
+  dateTime,
+  defaulted,
+  integer,
+  object,
+  oneOf,
+  optional,
+  raw,
+  schema,
+  string,
+  stringEnum,
+  word,
+  type TypeOf,
+} from '../schema.ts';
 import { CLIENT_ID_PATTERN, scopeSet } from '../types.ts';
 
 export const scopeSetDocument = schema(
@@ -97,6 +111,41 @@ export const authenticateHawkResponse = schema(
 );
 export type AuthenticateHawkResponse = TypeOf<typeof authenticateHawkResponse>;
 
+/** How many requests one `authenticateHawkBatch` may hold. */
+export const MAX_AUTHENTICATE_BATCH = 500;
+
+export const authenticateHawkBatchRequest = schema(
+  'auth',
+  'authenticate-hawk-batch-request',
+  { title: 'Authenticate Requests', description: 'Requests as another service received them.' },
+  object({
+    requests: array(
+      // whatever a caller has put into its request must not spoil the answers to the others
+      object({
+        method: string({ description: 'The verb, in lower case.' }),
+        resource: string({ description: 'Path and query, exactly as on the request line.' }),
+        host: string({ description: 'The host that the caller has addressed.' }),
+        port: integer({ description: 'The port that the caller has addressed.' }),
+        authorization: optional(string({ description: 'The `Authorization` header, if there was one.' })),
+        sourceIp: optional(string({ description: 'Where the request came from, for the log.' })),
+      }),
+      { minItems: 1, maxItems: MAX_AUTHENTICATE_BATCH },
+    ),
+  }),
+);
+
+export const authenticateHawkBatchResponse = schema(
+  'auth',
+  'authenticate-hawk-batch-response',
+  { title: 'Authenticate Requests Response' },
+  object({
+    results: array(raw<AuthenticateHawkResponse>({ type: 'object', description: 'What `authenticateHawk` answers.' }), {
+      description: 'In the order of the requests.',
+    }),
+    freshForMs: integer({ minimum: 0, description: 'For so many milliseconds the answers without credentials may be given to others.' }),
+  }),
+);
+
 export const testAuthenticateRequest = schema(
   'auth',
   'test-authenticate-request',
@@ -149,6 +198,17 @@ export const authenticationMethods = methods({
       'Tells a service whether a request it received is signed correctly, by whom, and what the caller may do. Meant for services; the answer is 200 in every case and `status` says how it went.',
     input: authenticateHawkRequest,
     output: authenticateHawkResponse,
+  },
+  authenticateHawkBatch: {
+    ...common,
+    method: 'post',
+    route: '/authenticate-hawk-batch',
+    title: 'Authenticate Requests',
+    description: 'The same for several requests at once. Meant for the services of this installation.',
+    stability: 'experimental',
+    published: false,
+    input: authenticateHawkBatchRequest,
+    output: authenticateHawkBatchResponse,
   },
   testAuthenticate: {
     ...common,

@@ -68,3 +68,14 @@ export const migrate = async (db: Db, migrations?: readonly Migration[]): Promis
     await client.end();
   }
 };
+
+/** The numbers of migrations that the database has not seen. */
+export const findMissingMigrations = async (db: Db): Promise<number[]> => {
+  const all = (await readMigrations()).map(({ number }) => number);
+  const [found] = await db<{ exists: boolean }>`select to_regclass('platform.migrations') is not null as exists`;
+  if (!found?.exists) {
+    return all;
+  }
+  const done = new Set((await db<{ number: number }>`select number from platform.migrations`).map(row => row.number));
+  return all.filter(number => !done.has(number));
+};

@@ -58,17 +58,17 @@ const findListeners = async (port: number): Promise<string | undefined> => {
   return undefined;
 };
 
-/** Why a port cannot be had, in words. */
+/** Why a port cannot be had, in words. `option`: how another one is chosen, `npm start -- --port`. */
 export const explainPortProblem = async (error: NodeJS.ErrnoException, port: number, option: string): Promise<StartProblem> => {
   if (error.code === 'EADDRINUSE') {
     const who = await findListeners(port);
     return new StartProblem(
-      `Port ${port} is taken${who ? ` by ${who}` : ''}. Stop what uses it, or choose another one: npm start -- --${option} ${port === 8080 ? 8081 : port + 1}`,
+      `Port ${port} is taken${who ? ` by ${who}` : ''}. Stop what uses it, or choose another one: ${option} ${port === 8080 ? 8081 : port + 1}`,
       { cause: error },
     );
   }
   if (error.code === 'EACCES') {
-    return new StartProblem(`This user may not listen on port ${port}. Choose one above 1023: npm start -- --${option} 8080`, {
+    return new StartProblem(`This user may not listen on port ${port}. Choose one above 1023: ${option} 8080`, {
       cause: error,
     });
   }
@@ -131,7 +131,7 @@ export const openFrontDoor = async (wantedPort: number): Promise<FrontDoor> => {
     } catch (error) {
       // a port that was free on the first address only
       if (wantedPort !== 0 || tries === 20) {
-        throw await explainPortProblem(error as NodeJS.ErrnoException, wantedPort, 'port');
+        throw await explainPortProblem(error as NodeJS.ErrnoException, wantedPort, 'npm start -- --port');
       }
     }
   }

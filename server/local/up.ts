@@ -16,17 +16,12 @@ import { loginApi } from '@tscluster/api/login/api.ts';
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
 import { listRunsInHand } from '@tscluster/worker/state.ts';
-import { migrate } from '../db/migrate.ts';
-import { openDb } from '../db/sql.ts';
-import { startServer } from '../main.ts';
-import { openPostgresBus } from '../platform/bus/postgres.ts';
 import { systemClock as clock, systemRandom as random } from '../platform/clock.ts';
-import { openKeyring } from '../platform/keyring.ts';
-import { makeMetrics, serveMetrics } from '../platform/metrics.ts';
+import { startProcess } from '../serve/process.ts';
 import { allServices } from '../services/all.ts';
 import { writeEnvFile } from './env-file.ts';
 import { createAnonymousRole } from './first-start.ts';
-import { explainPortProblem, openFrontDoor } from './front-door.ts';
+import { openFrontDoor } from './front-door.ts';
 import { takeInstanceLock } from './instance-lock.ts';
 import { giveBackLostRuns, resolveBuiltInLeftovers } from './leftovers.ts';
 import { openLogFile } from './log-file.ts';
@@ -140,30 +135,16 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     },
   });
   parts.defer(() => postgres.stop());
-  const db = openDb({ connection: postgres.connection, poolSize: 20, onError: error => log.info({ err: error }, 'idle connection lost') });
-  parts.defer(() => db.close());
-  await migrate(db);
-
-  const metrics = makeMetrics({ processMetrics: true });
-  const metricsServer = await serveMetrics(metrics, options.metricsPort).catch(async (error: NodeJS.ErrnoException) => {
-    throw error.code ? await explainPortProblem(error, options.metricsPort, 'metrics-port') : error;
-  });
-  parts.defer(() => metricsServer.close());
-
   const version = await readVersion();
   const envFile = path.join(dataDir, 'env');
   const shownEnvFile = path.relative(process.cwd(), envFile).startsWith('..') ? envFile : path.relative(process.cwd(), envFile);
-  const server = await startServer({
-    db,
-    bus: openPostgresBus(db, clock, log),
-    clock,
-    random,
+  const { server, metricsPort } = await startProcess(parts, {
+    connection: postgres.connection,
+    poolSize: 20,
+    keys: secrets.keys.map(({ id, key }) => ({ id, key: Buffer.from(key, 'base64') })),
+    metrics: { port: options.metricsPort, host: '127.0.0.1' },
+    metricsOption: 'npm start -- --metrics-port',
     log,
-    metrics,
-    keyring: openKeyring(
-      secrets.keys.map(({ id, key }) => ({ id, key: Buffer.from(key, 'base64') })),
-      random,
-    ),
     rootUrl,
     version,
     services: allServices,
@@ -184,7 +165,6 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
       envFile: shownEnvFile,
     })),
   });
-  parts.defer(() => server.close());
   parts.defer(() => door.stopAccepting());
   const anonymousQueue = createClient(queueApi, { rootUrl, retries: 0 });
   const serviceNames = [...server.services.values()].flatMap(service => (service.apis ?? []).map(({ api }) => api.service));
@@ -242,7 +222,7 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
   const started = parts.move();
   return {
     rootUrl,
-    metricsUrl: `http://127.0.0.1:${metricsServer.port}/metrics`,
+    metricsUrl: `http://127.0.0.1:${metricsPort}/metrics`,
     envFile: shownEnvFile,
     createSignInLink: async () => {
       const [login, auth] = [server.platform.client(loginApi, 'root'), server.platform.client(authApi, 'root')];

@@ -75,7 +75,9 @@ export const jsonSetting = <T>(name: string, meaning: string, options: { fallbac
     try {
       parsed = JSON.parse(value);
     } catch (error) {
-      throw new Error(`must be JSON (${(error as Error).message})`, { cause: error });
+      // the rest of the message quotes the value, which may be secret
+      const [place] = /\bat position \d+/.exec((error as Error).message) ?? [];
+      throw new Error(`must be JSON${place === undefined ? '' : ` (the mistake is ${place})`}`, { cause: error });
     }
     return check(parsed);
   }) as Setting<T>;
@@ -83,18 +85,20 @@ export const jsonSetting = <T>(name: string, meaning: string, options: { fallbac
 /** Marks a setting whose value is never shown. */
 export const secret = <T>(setting: Setting<T>): Setting<T> => ({ ...setting, secret: true });
 
-/** Reads settings; throws one Error that lists every mistake. */
-export const readSettings = <S extends Settings>(
-  settings: S,
-  environment: Readonly<Record<string, string | undefined>>,
-): SettingValues<S> => {
-  const problems: string[] = [];
+/** Settings that cannot be used. The message lists every mistake, and no secret. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError';
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const readGroup = (settings: Settings, environment: Environment, problems: Set<string>): Record<string, unknown> => {
   const values: Record<string, unknown> = {};
   for (const [key, setting] of Object.entries(settings)) {
     const given = environment[setting.name];
     if (given === undefined || given === '') {
       if (setting.required) {
-        problems.push(`${setting.name} is not set: ${setting.meaning}`);
+        problems.add(`${setting.name} is not set: ${setting.meaning}`);
       }
       values[key] = setting.fallback;
       continue;
@@ -102,13 +106,33 @@ export const readSettings = <S extends Settings>(
     try {
       values[key] = setting.parse(given);
     } catch (error) {
-      problems.push(`${setting.name}${setting.secret ? '' : `=${given}`} ${(error as Error).message} (${setting.meaning})`);
+      problems.add(`${setting.name}${setting.secret ? '' : `=${given}`} ${(error as Error).message} (${setting.meaning})`);
     }
   }
+  return values;
+};
+
+/**
+ * Reads several groups of settings, as of several services; throws one `SettingsError` that lists every mistake in any of them.
+ *
+ * @param check finds mistakes that no setting has by itself; told the values, of which those with mistakes are undefined
+ */
+export const readAllSettings = <const G extends readonly Settings[]>(
+  groups: G,
+  environment: Environment,
+  check?: (values: { readonly [K in keyof G]: Partial<SettingValues<G[K]>> }) => readonly string[],
+): { readonly [K in keyof G]: SettingValues<G[K]> } => {
+  const found = new Set<string>();
+  const values = groups.map(group => readGroup(group, environment, found)) as never;
+  const problems = [...found, ...(check?.(values) ?? [])];
   if (problems.length > 0) {
-    throw new Error(
+    throw new SettingsError(
       `The configuration has ${problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`}:\n${problems.map(p => `  * ${p}`).join('\n')}`,
     );
   }
-  return values as SettingValues<S>;
+  return values;
 };
+
+/** Reads settings; throws one `SettingsError` that lists every mistake. */
+export const readSettings = <S extends Settings>(settings: S, environment: Environment): SettingValues<S> =>
+  readAllSettings([settings], environment)[0];

@@ -12,6 +12,7 @@ export const COMMON_ERROR_CODES = {
   ResourceExpired: 410,
   InputTooLarge: 413,
   InternalServerError: 500,
+  ServiceUnavailable: 503,
 } as const;
 
 export type CommonErrorCode = keyof typeof COMMON_ERROR_CODES;

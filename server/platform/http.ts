@@ -14,7 +14,7 @@ import type { Clock } from './clock.ts';
 import { compressFor } from './compress.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
-import { type Version, withOperationalMethods } from './operational.ts';
+import { LEAVING, type Version, withOperationalMethods } from './operational.ts';
 import { type Answer, JSON_TYPE, MAX_BODY_BYTES, makePipeline } from './pipeline.ts';
 import { TOO_LARGE, readText } from './read-body.ts';
 import { makeRouter } from './router.ts';
@@ -58,12 +58,16 @@ export interface HttpOptions {
   readonly validateOutput: boolean;
   /** Believe `X-Forwarded-*`. */
   readonly trustProxy: boolean;
+  /** For so long an idle connection is kept; more than a proxy in front keeps it. */
+  readonly keepAliveMs: number;
   /** Answers `GET /` and every path that nothing else takes. */
   readonly page?: (path: string) => Promise<Page | undefined>;
 }
 
 export interface HttpServer {
   readonly app: FastifyInstance;
+  /** From now on load balancers are told to send requests elsewhere; those that come are answered. */
+  leave(): void;
   /** Ends long polls and answers what is in flight, then closes. */
   close(): Promise<void>;
 }
@@ -74,12 +78,13 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   const requests = metrics.counter('http_requests_total', 'API requests', ['service', 'name', 'method', 'status']);
   const durations = metrics.histogram('http_request_duration_seconds', 'How long API requests took', ['service', 'name'], SECONDS);
   const connections = makeConnections();
+  let leaving = false;
 
   const app = Fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
     trustProxy: options.trustProxy,
-    keepAliveTimeout: 90_000,
+    keepAliveTimeout: options.keepAliveMs,
     requestTimeout: 0,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
@@ -118,7 +123,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   };
 
   const serveApi = (bare: ServedApi): void => {
-    const served = withOperationalMethods(bare, options.version, clock);
+    const served = withOperationalMethods(bare, options.version, clock, () => leaving);
     const { service, version } = served.api;
     const prefix = `/api/${service}/${version}`;
     const router = makeRouter(served.api);
@@ -217,7 +222,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     });
   }
 
-  serveOperational(app, options.version);
+  serveOperational(app, options.version, () => leaving);
 
   app.setErrorHandler(answerError);
   app.setNotFoundHandler(async (request, reply) => {
@@ -235,7 +240,11 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   const inFlight = countInFlight(app.server);
   return {
     app,
+    leave: () => {
+      leaving = true;
+    },
     close: async () => {
+      leaving = true;
       connections.abortAll();
       await app.close();
       // fastify waits only for connections that it accepted itself
@@ -299,11 +308,16 @@ const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
   }
 };
 
-const serveOperational = (app: FastifyInstance, version: Version): void => {
-  const bodies: Record<string, object> = { '/__version__': version, '/__heartbeat__': {}, '/__lbheartbeat__': {} };
-  for (const [url, body] of Object.entries(bodies)) {
-    app.all(url, (_request, reply) => reply.headers(SECURITY_HEADERS).header('content-type', JSON_REPLY).send(JSON.stringify(body)));
-  }
+const serveOperational = (app: FastifyInstance, version: Version, isLeaving: () => boolean): void => {
+  const answer = (url: string, reply: () => { status: number; body: object }): void => {
+    app.all(url, (_request, response) => {
+      const { status, body } = reply();
+      return response.code(status).headers(SECURITY_HEADERS).header('content-type', JSON_REPLY).send(JSON.stringify(body));
+    });
+  };
+  answer('/__version__', () => ({ status: 200, body: version }));
+  answer('/__heartbeat__', () => ({ status: 200, body: {} }));
+  answer('/__lbheartbeat__', () => (isLeaving() ? { status: 503, body: { message: LEAVING } } : { status: 200, body: {} }));
   app.all('/robots.txt', (_request, reply) =>
     reply.headers(SECURITY_HEADERS).header('content-type', 'text/plain; charset=utf-8').send('User-Agent: *\nDisallow: /\n'),
   );

@@ -34,8 +34,10 @@ export const describeError = (error: unknown): object => {
   };
 };
 
-/** A logger that writes JSON lines to `destination` (default stderr). */
-export const makeLog = (options: { level?: string; destination?: DestinationStream; base?: Record<string, unknown> } = {}): Log =>
+/** A logger that writes JSON lines to `destination` (default: stderr, or stdout). */
+export const makeLog = (
+  options: { level?: string; destination?: DestinationStream; toStdout?: boolean; base?: Record<string, unknown> } = {},
+): Log =>
   pino(
     {
       level: options.level ?? 'info',
@@ -45,7 +47,7 @@ export const makeLog = (options: { level?: string; destination?: DestinationStre
       formatters: { level: label => ({ level: label }) },
       redact: { paths: [...SECRET_FIELDS, ...SECRET_FIELDS.filter(f => !f.includes('.')).map(f => `*.${f}`)], censor: '[redacted]' },
     },
-    options.destination ?? pino.destination({ dest: 2, sync: true }),
+    options.destination ?? pino.destination({ dest: options.toStdout ? 1 : 2, sync: true }),
   );
 
 /** For tests: nothing is written. */

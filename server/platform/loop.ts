@@ -13,6 +13,8 @@ export interface Loop<Ctx> {
   readonly everyMs: number;
   /** Items per run at most. */
   readonly batch: number;
+  /** Runs in every process that has the service, whichever loops that process was given: it looks after what the process remembers. */
+  readonly everywhere?: true;
   /** Does up to `limit` items; answers with how many it did. */
   readonly run: (ctx: Ctx, limit: number) => Promise<number>;
 }
@@ -28,6 +30,7 @@ export interface RunningLoop {
 /** A loop with its context, to be started by the process that serves it. */
 export interface BoundLoop {
   readonly name: string;
+  readonly everywhere: boolean;
   start(platform: LoopPlatform): RunningLoop;
 }
 
@@ -45,6 +48,7 @@ const SECONDS = [0.001, 0.01, 0.1, 1, 10, 60];
  */
 export const run = <Ctx>(definition: Loop<Ctx>, ctx: Ctx, onWake?: (wake: () => void) => void): BoundLoop => ({
   name: definition.name,
+  everywhere: definition.everywhere ?? false,
   start: platform => {
     const running = startLoop(definition, ctx, platform);
     onWake?.(() => running.wake());

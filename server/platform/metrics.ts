@@ -47,11 +47,11 @@ export const makeMetrics = (options: { processMetrics?: boolean } = {}): Metrics
   };
 };
 
-/** Serves `GET /metrics` on loopback (or `host`); answers with the port, which the system chooses when `port` is 0. */
+/** Serves `GET /metrics` on one address or all; answers with the port, which the system chooses when `port` is 0. */
 export const serveMetrics = async (
   metrics: Metrics,
   port: number,
-  host = '127.0.0.1',
+  host?: string,
 ): Promise<{ port: number; close: () => Promise<void> }> => {
   const server = http.createServer((request, response) => {
     if (request.url !== '/metrics') {
@@ -65,7 +65,7 @@ export const serveMetrics = async (
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, resolve);
+    server.listen({ port, ...(host !== undefined && { host }) }, resolve);
   });
   return {
     port: (server.address() as { port: number }).port,

@@ -13,6 +13,9 @@ const RECONNECT_MS = 500;
 /** NOTIFY payloads end at 8000 bytes. */
 const MAX_PAYLOAD = 7_900;
 
+/** Clients or roles were changed. */
+export const AUTH_CHANGED = 'auth';
+
 export interface Notifier {
   /** Wakes those who listen for `name` here and in other processes. */
   notify(name: string): void;

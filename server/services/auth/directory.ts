@@ -56,6 +56,12 @@ export class Directory {
     return ageMs >= 0 && ageMs < MAX_AGE_MS ? undefined : this.look();
   }
 
+  /** For how long what is remembered may be used without another look, in milliseconds. */
+  get freshForMs(): number {
+    const ageMs = this.#options.clock.nowMs() - this.#lookedMs;
+    return ageMs >= 0 ? Math.max(0, MAX_AGE_MS - ageMs) : 0;
+  }
+
   /** Reads the log of changes now. Callers at the same time share one look. */
   look(): Promise<void> {
     this.#looking ??= this.#readChanges(this.#options.db).finally(() => {

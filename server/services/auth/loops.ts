@@ -16,6 +16,7 @@ export const followChanges = loop<AuthContext>({
   name: 'auth/follow-changes',
   everyMs: 500,
   batch: 1,
+  everywhere: true,
   run: async ({ directory }) => {
     await directory.look();
     return 0;

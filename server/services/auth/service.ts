@@ -3,6 +3,7 @@ import { authApi } from '@tscluster/api/auth/api.ts';
 import { makeBatcher } from '../../db/batcher.ts';
 import { integer, jsonSetting, secret, text } from '../../platform/config.ts';
 import { run } from '../../platform/loop.ts';
+import { AUTH_CHANGED } from '../../platform/notify.ts';
 import { defineService, serve } from '../../platform/service.ts';
 import { HawkAuthenticator } from './authenticator.ts';
 import { touchClients } from './clients.db.ts';
@@ -19,7 +20,6 @@ import { checkStaticClients, synchronizeStaticClients, withOwnClients } from './
 import type { StaticClient } from './static-clients.ts';
 
 const HOUR_MS = 3600 * 1000;
-const NOTIFICATION = 'auth';
 
 /** Names of task and worker credentials are without number; metrics count them together. */
 const countedName = (clientId: string): string => /^(?:task-client|worker)\//.exec(clientId)?.[0].concat('*') ?? clientId;
@@ -94,7 +94,7 @@ export const auth = defineService({
       log,
       directory,
       authenticator,
-      notifyOthers: () => platform.notify(NOTIFICATION),
+      notifyOthers: () => platform.notify(AUTH_CHANGED),
       websocktunnelSecret: config.websocktunnelSecret,
       auditRetentionMs: config.auditRetentionDays * 24 * HOUR_MS,
     };
@@ -106,7 +106,7 @@ export const auth = defineService({
     );
     let stopListening: () => void = () => undefined;
     const follow = run(followChanges, ctx, wake => {
-      stopListening = platform.onNotify(NOTIFICATION, wake);
+      stopListening = platform.onNotify(AUTH_CHANGED, wake);
     });
     const handlers = { ...clientHandlers, ...roleHandlers, ...scopeHandlers, ...auditHandlers, ...credentialHandlers };
     return {

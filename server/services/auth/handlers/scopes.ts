@@ -1,4 +1,5 @@
 /** Scopes and authentication, and the endpoints with which authors of client libraries try theirs. */
+import type { AuthenticateHawkResponse } from '@tscluster/api/auth/scopes.ts';
 import { compareScopes, satisfies } from '@tscluster/api/scopes.ts';
 import { requireScopes, TWO_SCHEMES } from '../../../platform/authorize.ts';
 import { hasTwoSchemes, toCaller } from '../../../platform/caller.ts';
@@ -56,9 +57,21 @@ const authenticateTester = async (
   return { clientId: caller.clientId, scopes: [...caller.scopes] };
 };
 
+const toReply = (result: AuthResult): AuthenticateHawkResponse => {
+  if (result.status === 'auth-failed') {
+    return { status: result.status, message: result.message };
+  }
+  const common = { scopes: [...result.scopes], expires: result.expires.toISOString() };
+  if (result.status === 'no-auth') {
+    return { status: result.status, scheme: result.scheme, ...common };
+  }
+  const { status, scheme, clientId, hash } = result;
+  return { status, scheme, clientId, ...common, ...(hash !== undefined && { hash }) };
+};
+
 export const scopeHandlers: Pick<
   AuthHandlers,
-  'expandScopes' | 'currentScopes' | 'authenticateHawk' | 'testAuthenticate' | 'testAuthenticateGet'
+  'expandScopes' | 'currentScopes' | 'authenticateHawk' | 'authenticateHawkBatch' | 'testAuthenticate' | 'testAuthenticateGet'
 > = {
   async expandScopes({ ctx, body }) {
     return { scopes: expandFor(ctx.directory.roles, body.scopes) };
@@ -69,16 +82,14 @@ export const scopeHandlers: Pick<
   },
 
   async authenticateHawk({ ctx, body }) {
-    const result = await ctx.authenticator.authenticate(body);
-    if (result.status === 'auth-failed') {
-      return { status: result.status, message: result.message };
-    }
-    const common = { scopes: [...result.scopes], expires: result.expires.toISOString() };
-    if (result.status === 'no-auth') {
-      return { status: result.status, scheme: result.scheme, ...common };
-    }
-    const { status, scheme, clientId, hash } = result;
-    return { status, scheme, clientId, ...common, ...(hash !== undefined && { hash }) };
+    return toReply(await ctx.authenticator.authenticate(body));
+  },
+
+  async authenticateHawkBatch({ ctx, body }) {
+    await ctx.directory.refresh();
+    const freshForMs = Math.floor(ctx.directory.freshForMs); // what follows is at least as fresh
+    const results = await Promise.all(body.requests.map(async request => ctx.authenticator.authenticate(request)));
+    return { results: results.map(toReply), freshForMs };
   },
 
   async testAuthenticate({ ctx, body, hawk }) {
