@@ -4,12 +4,14 @@ import type { NamedSchema } from './schema.ts';
 import { authApi } from './auth/api.ts';
 import { authEvents } from './auth/events.ts';
 import { loginApi } from './login/api.ts';
+import { notifyApi } from './notify/api.ts';
+import { notifyEvents } from './notify/events.ts';
 import { objectApi } from './object/api.ts';
 import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
 import { genericWorkerPayload } from './worker/payload.ts';
 
-export const apis: readonly Api[] = [authApi, queueApi, objectApi, loginApi];
-export const exchanges: readonly Exchanges[] = [authEvents, queueEvents];
+export const apis: readonly Api[] = [authApi, queueApi, objectApi, loginApi, notifyApi];
+export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */
 export const payloadSchemas: readonly NamedSchema[] = [genericWorkerPayload];

@@ -39,7 +39,7 @@ export interface StringWords extends Words {
   pattern?: string;
   minLength?: number;
   maxLength?: number;
-  format?: 'date-time' | 'uri' | 'hostname';
+  format?: 'date-time' | 'uri' | 'hostname' | 'email';
 }
 export const string = (words: StringWords = {}): Schema<string> => make({ type: 'string', ...words });
 /** An instant as ISO 8601 text. */

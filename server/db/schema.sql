@@ -62,6 +62,76 @@ CREATE INDEX links_expires ON login.links USING btree (expires);
 
 CREATE INDEX sessions_expires ON login.sessions USING btree (expires);
 
+create schema notify;
+
+create table notify.deliveries (
+  id bigint generated always as identity not null,
+  delivery_id text collate "C" not null,
+  type text collate "C" not null,
+  address text collate "C" not null,
+  state text collate "C" not null,
+  reason text,
+  subject text,
+  client_id text,
+  event_id text collate "C",
+  route text collate "C",
+  task_id text collate "C",
+  task_group_id text collate "C",
+  cause text,
+  content text,
+  digest text collate "C",
+  attempts integer default 0 not null,
+  due timestamp with time zone,
+  created timestamp with time zone not null,
+  resolved timestamp with time zone,
+  constraint deliveries_check CHECK (((state = 'waiting'::text) = (due IS NOT NULL))),
+  constraint deliveries_pkey PRIMARY KEY (id),
+  constraint deliveries_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'skipped'::text, 'failed'::text])))
+);
+
+create table notify.denylist (
+  type text collate "C" not null,
+  address text collate "C" not null,
+  constraint denylist_pkey PRIMARY KEY (type, address)
+);
+
+create table notify.group_routes (
+  task_group_id text collate "C" not null,
+  route text collate "C" not null,
+  outcome text,
+  constraint group_routes_pkey PRIMARY KEY (task_group_id, route),
+  constraint group_routes_task_group_id_fkey FOREIGN KEY (task_group_id) REFERENCES notify.groups(task_group_id) ON DELETE CASCADE
+);
+
+create table notify.groups (
+  task_group_id text collate "C" not null,
+  watched boolean default true not null,
+  due timestamp with time zone not null,
+  quiet_since timestamp with time zone,
+  expires timestamp with time zone not null,
+  constraint groups_pkey PRIMARY KEY (task_group_id)
+);
+
+CREATE INDEX deliveries_address ON notify.deliveries USING btree (type, md5(address), id);
+
+CREATE INDEX deliveries_admitted ON notify.deliveries USING btree (type, md5(address), created) WHERE ((digest IS NOT NULL) AND (state = ANY (ARRAY['waiting'::text, 'sent'::text])));
+
+CREATE INDEX deliveries_created ON notify.deliveries USING btree (created);
+
+CREATE INDEX deliveries_digest ON notify.deliveries USING btree (digest, created) WHERE (digest IS NOT NULL);
+
+CREATE INDEX deliveries_due ON notify.deliveries USING btree (type, due) WHERE (state = 'waiting'::text);
+
+CREATE UNIQUE INDEX deliveries_event ON notify.deliveries USING btree (event_id, route) WHERE (event_id IS NOT NULL);
+
+CREATE INDEX deliveries_group ON notify.deliveries USING btree (task_group_id, id) WHERE (task_group_id IS NOT NULL);
+
+CREATE INDEX deliveries_task ON notify.deliveries USING btree (task_id, id) WHERE (task_id IS NOT NULL);
+
+CREATE INDEX groups_due ON notify.groups USING btree (due) WHERE watched;
+
+CREATE INDEX groups_expires ON notify.groups USING btree (expires);
+
 create schema object;
 
 create table object.objects (
@@ -327,3 +397,23 @@ CREATE INDEX tasks_group ON queue.tasks USING btree (task_group_id, task_id COLL
 CREATE INDEX workers_expires ON queue.workers USING btree (expires);
 
 CREATE INDEX workers_quarantine_until ON queue.workers USING btree (quarantine_until);
+
+create view queue.group_progress as
+ SELECT task_group_id,
+    unresolved,
+    (sealed IS NOT NULL) AS sealed,
+    (( SELECT count(*) AS count
+           FROM queue.tasks t
+          WHERE ((t.task_group_id = g.task_group_id) AND (t.state = ANY (ARRAY['pending'::text, 'running'::text])))))::integer AS active
+   FROM queue.groups g;
+
+create schema secrets;
+
+create table secrets.secrets (
+  name text collate platform.protocol_order not null,
+  encrypted text not null,
+  expires timestamp with time zone not null,
+  constraint secrets_pkey PRIMARY KEY (name)
+);
+
+CREATE INDEX secrets_expires ON secrets.secrets USING btree (expires);

@@ -1,0 +1,101 @@
+/** One try to send a message that is in hand, and what is noted of it. */
+import type { NotifyCtx } from './context.ts';
+import { Refused } from './channels/channel.ts';
+import { postponeDelivery, resolveDelivery, type TakenDelivery } from './deliveries.db.ts';
+
+/** A delivery in hand belongs to nobody else for so long. */
+export const LEASE_MS = 180_000;
+export const ATTEMPT_MS = 60_000;
+
+const FIRST_RETRY_MS = 10_000;
+const MAX_RETRY_MS = 3_600_000;
+/** Error texts of others, and ours. */
+const MAX_REASON = 1_000;
+
+/** What is stored of a message until it was sent. */
+export interface Content {
+  readonly message: unknown;
+  readonly limit?: { readonly remaining: number; readonly seconds: number } | undefined;
+}
+
+export type Outcome =
+  | { readonly state: 'sent' }
+  | { readonly state: 'waiting' | 'failed' | 'skipped'; readonly reason: string; readonly isRefused?: boolean };
+
+/** Milliseconds until the next try after so many: 10 s, 20 s, 40 s and so on, an hour at most, spread by a quarter. */
+export const retryDelayMs = (attempts: number, random: number): number =>
+  Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempts - 1, 20)) * (0.75 + random / 2);
+
+const withTimeout = async <T>(ctx: NotifyCtx, ms: number, run: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+  const controller = new AbortController();
+  const timer = ctx.clock.setTimer(ms, () => controller.abort(new Error(`No answer within ${ms / 1000} seconds.`)));
+  const aborted = new Promise<never>((_resolve, reject) => {
+    controller.signal.addEventListener('abort', () => reject(controller.signal.reason as Error), { once: true });
+  });
+  try {
+    return await Promise.race([run(controller.signal), aborted]);
+  } finally {
+    timer.cancel();
+  }
+};
+
+const textOf = (error: unknown): string => {
+  const { message, cause } = error instanceof Error ? error : new Error(String(error));
+  const why = cause instanceof Error && cause.message !== '' ? `${message} (${cause.message})` : message;
+  return why.slice(0, MAX_REASON);
+};
+
+/** Notes that a delivery is over. */
+export const conclude = async (ctx: NotifyCtx, delivery: TakenDelivery, state: 'failed' | 'skipped', reason: string): Promise<Outcome> => {
+  await resolveDelivery(ctx.db, delivery, { state, reason }, ctx.clock.now());
+  ctx.counted({ type: delivery.type, state });
+  return { state, reason };
+};
+
+/** Notes that a try has failed: another one follows, unless it is too late or useless. */
+export const noteFailure = async (ctx: NotifyCtx, delivery: TakenDelivery, error: unknown): Promise<Outcome> => {
+  const { deliveryId, type, address, attempts } = delivery;
+  const reason = textOf(error);
+  const isRefused = error instanceof Refused;
+  const isLate = ctx.clock.nowMs() - delivery.created.getTime() >= ctx.retryMs;
+  if (isRefused || isLate) {
+    ctx.log.warn({ err: error, deliveryId, type, address, attempts }, 'notification failed');
+    const outcome = await conclude(ctx, delivery, 'failed', isRefused ? reason : `Given up after ${attempts} attempts: ${reason}`);
+    return { ...outcome, state: 'failed', reason, isRefused };
+  }
+  const delayMs = retryDelayMs(attempts, ctx.random.float());
+  ctx.log.warn({ err: error, deliveryId, type, address, attempts, delayMs }, 'notification not sent yet');
+  await postponeDelivery(ctx.db, delivery, reason, new Date(ctx.clock.nowMs() + delayMs));
+  return { state: 'waiting', reason };
+};
+
+/** Sends a message and notes the outcome. Throws only when that cannot be noted. */
+export const attempt = async (
+  ctx: NotifyCtx,
+  delivery: TakenDelivery,
+  { message, limit }: Content,
+  timeoutMs: number = ATTEMPT_MS,
+): Promise<Outcome> => {
+  const { deliveryId, type, address } = delivery;
+  const { sender } = ctx.channelOf(type);
+  if (!sender) {
+    return noteFailure(ctx, delivery, new Error('The channel is not configured any more.'));
+  }
+  const outgoing = { deliveryId, type, address, message, limit };
+  try {
+    if ('sendIn' in sender) {
+      await ctx.db.tx(async tx => {
+        if (await resolveDelivery(tx, delivery, { state: 'sent' }, ctx.clock.now())) {
+          await sender.sendIn(tx, outgoing);
+        }
+      });
+    } else {
+      const sent = await withTimeout(ctx, timeoutMs, signal => sender.send(outgoing, signal));
+      await resolveDelivery(ctx.db, delivery, { state: 'sent', reason: sent?.note }, ctx.clock.now());
+    }
+  } catch (error) {
+    return noteFailure(ctx, delivery, error);
+  }
+  ctx.counted({ type, state: 'sent' });
+  return { state: 'sent' };
+};
