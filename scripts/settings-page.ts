@@ -1,6 +1,6 @@
 /** The operators' table of settings, from their declarations. */
-import type { Setting } from '../server/platform/config.ts';
-import type { Service } from '../server/platform/service.ts';
+import type { Setting, Settings } from '../server/platform/config.ts';
+import { eventLogSettings } from '../server/platform/event-log.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -32,15 +32,20 @@ interface WorkerSetting {
 const table = (name: string, rows: readonly string[]): string =>
   `## ${name}\n\n| Variable | Meaning | Default |\n|---|---|---|\n${rows.join('\n')}\n`;
 
+interface Section {
+  readonly name: string;
+  readonly settings: Settings;
+}
+
 /** The page as Markdown. `processSettings` are those of every process of a distributed installation. */
 export const describeSettings = (
   processSettings: Readonly<Record<string, Setting>>,
-  services: readonly Service[],
+  services: readonly Section[],
   workerSettings: Readonly<Record<string, WorkerSetting>>,
 ): string => {
-  const sections = services
+  const sections = [{ name: 'the relay of events', settings: eventLogSettings }, ...services]
     .filter(service => Object.keys(service.settings).length > 0)
-    .map(service => table(service.name, Object.values(service.settings as Record<string, Setting>).map(row)));
+    .map(service => table(service.name, Object.values(service.settings).map(row)));
   const ofWorker = Object.values(workerSettings).map(({ env, meaning, fallback, secret }) => {
     // the default of this one is the machine's
     const shown = env === 'WORKER_CAPACITY' ? 'number of processors' : (show(fallback) ?? '–');

@@ -12,6 +12,7 @@ import type { Bus } from './platform/bus/bus.ts';
 import type { Authenticator } from './platform/caller.ts';
 import type { Clock, Random } from './platform/clock.ts';
 import { readAllSettings } from './platform/config.ts';
+import { EVENT_LOG, eventLogSettings } from './platform/event-log.ts';
 import { onOutboxWritten } from './platform/events.ts';
 import { type HttpOptions, makeHttpServer } from './platform/http.ts';
 import type { Keyring } from './platform/keyring.ts';
@@ -79,10 +80,7 @@ const AUTH_TIMEOUT_MS = 3_000;
  */
 export const startServer = async (options: ServerOptions): Promise<RunningServer> => {
   const { db, clock, log, metrics, rootUrl } = options;
-  const configs = readAllSettings(
-    options.services.map(service => service.settings),
-    options.environment,
-  );
+  const [keep, ...configs] = readAllSettings([eventLogSettings, ...options.services.map(service => service.settings)], options.environment);
   const lanes: Lane[] = [];
   const notifier = openNotifier(db, clock, log, options.alone ?? false);
   let app: FastifyInstance | undefined;
@@ -173,7 +171,8 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
   for (const subscription of running.flatMap(service => service.subscriptions ?? [])) {
     await options.bus.subscribe(subscription);
   }
-  const relay = options.relay === false ? undefined : startRelay({ db, bus: options.bus, clock, log, metrics });
+  const onLogged = (): void => notifier.notify(EVENT_LOG);
+  const relay = options.relay === false ? undefined : startRelay({ db, bus: options.bus, clock, log, metrics, keep, onLogged });
   const stopOutbox = onOutboxWritten(() => {
     relay?.wake();
     if (!relay) {

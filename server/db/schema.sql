@@ -199,6 +199,19 @@ create table platform.deliveries (
   autovacuum_vacuum_threshold=5000
 );
 
+create table platform.event_log (
+  seq bigint not null,
+  outbox_id bigint not null,
+  written timestamp with time zone not null,
+  msg text not null,
+  constraint event_log_pkey PRIMARY KEY (seq)
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_insert_threshold=-1,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=20000
+);
+
 create table platform.migrations (
   number integer not null,
   name text not null,

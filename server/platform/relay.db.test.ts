@@ -1,21 +1,37 @@
 import { describe, expect, it } from 'vitest';
 import { testDatabase } from '../testing/template.ts';
-import { makeFakeClock } from '../testing/clock.ts';
+import { type FakeClock, makeFakeClock } from '../testing/clock.ts';
 import type { Db } from '../db/sql.ts';
+import type { Bus } from './bus/bus.ts';
 import { openMemoryBus } from './bus/memory.ts';
 import { openPostgresBus } from './bus/postgres.ts';
 import { systemClock } from './clock.ts';
+import { newestSeq, parseEvents, readEventLog, trimEventLog } from './event-log.ts';
 import { type BusEvent, publishAll } from './events.ts';
 import { silentLog } from './log.ts';
 import { makeMetrics } from './metrics.ts';
-import { type Relay, startRelay } from './relay.ts';
+import { type Relay, type RelayOptions, startRelay } from './relay.ts';
 
 const event = (n: number, exchange = 'exchange/x') => ({ exchange, routingKey: `key.${n}`, cc: [], payload: { n } });
 const numbers = (events: readonly BusEvent[]): number[] => events.map(each => (each.payload as { n: number }).n);
-const startOn = (db: Db, bus = openMemoryBus(db)): { relay: Relay; seen: BusEvent[] } => {
+const KEEP = { keepSeconds: 3_600, keepRows: 1_000 };
+/** A bus that also notes what it was told to be delivered. */
+const recording = (bus: Bus): { bus: Bus; seen: BusEvent[] } => {
   const seen: BusEvent[] = [];
-  bus.listen(each => seen.push(each));
-  return { relay: startRelay({ db, bus, clock: makeFakeClock(), log: silentLog, metrics: makeMetrics() }), seen };
+  const delivered = (events: readonly BusEvent[]): void => {
+    bus.delivered(events);
+    seen.push(...events);
+  };
+  return { bus: { ...bus, delivered }, seen };
+};
+const startOn = (
+  db: Db,
+  given: Bus = openMemoryBus(db),
+  options: Partial<RelayOptions> = {},
+): { relay: Relay; seen: BusEvent[]; clock: FakeClock } => {
+  const { bus, seen } = recording(given);
+  const clock = makeFakeClock();
+  return { relay: startRelay({ db, bus, clock, log: silentLog, metrics: makeMetrics(), keep: KEEP, ...options }), seen, clock };
 };
 
 describe('the relay', () => {
@@ -62,13 +78,11 @@ describe('the relay', () => {
 
   it('keeps the events while the bus is down', async () => {
     const { db } = await testDatabase();
-    const bus = openMemoryBus(db);
+    const { bus, seen } = recording(openMemoryBus(db));
     let down = true;
-    const seen: BusEvent[] = [];
-    bus.listen(each => seen.push(each));
     const flaky = { ...bus, deliver: () => (down ? Promise.reject(new Error('broker down')) : Promise.resolve()) };
     const clock = makeFakeClock();
-    const relay = startRelay({ db, bus: flaky, clock, log: silentLog, metrics: makeMetrics() });
+    const relay = startRelay({ db, bus: flaky, clock, log: silentLog, metrics: makeMetrics(), keep: KEEP });
     await db.tx(tx => publishAll(tx, [event(1)]));
     const drained = relay.drain();
     await clock.tick({ seconds: 1 });
@@ -101,6 +115,99 @@ describe('the relay', () => {
   });
 });
 
+describe('the event log', () => {
+  const read = async (db: Db): Promise<{ seqs: number[]; ids: string[]; numbers: number[] }> => {
+    const rows = await readEventLog(db, 0, 10_000);
+    const events = rows.flatMap(({ outboxId, msg }) => parseEvents(outboxId, msg));
+    return { seqs: rows.map(({ seq }) => seq), ids: events.map(({ id }) => id), numbers: numbers(events) };
+  };
+
+  it('gets what the bus gets, in the order of the commits, without gaps, also where the bus wants nothing', async () => {
+    const { db } = await testDatabase();
+    expect(await newestSeq(db)).toBe(0);
+    let appended = 0;
+    const { relay } = startOn(db, { ...openMemoryBus(db), wants: () => false }, { onLogged: () => (appended += 1) });
+    await db.tx(tx => publishAll(tx, [event(1), event(2)]));
+    await db
+      .tx(async tx => {
+        await publishAll(tx, [event(99)]);
+        throw new Error('rolled back');
+      })
+      .catch(() => undefined);
+    await db.tx(tx => publishAll(tx, [event(3)]));
+    await relay.drain();
+    expect(await read(db)).toEqual({ seqs: [1, 2], ids: ['1-0', '1-1', '3-0'], numbers: [1, 2, 3] });
+    expect(await newestSeq(db)).toBe(2);
+    expect(appended).toBeGreaterThan(0);
+    await relay.stop();
+  });
+
+  it('is not written when the bus did not take the events, and goes on where another relay stopped', async () => {
+    const { db } = await testDatabase();
+    let isDown = true;
+    const bus = openMemoryBus(db);
+    const flaky = { ...bus, deliver: () => (isDown ? Promise.reject(new Error('broker down')) : Promise.resolve()) };
+    const first = startOn(db, flaky);
+    await db.tx(tx => publishAll(tx, [event(1)]));
+    first.relay.wake();
+    await first.clock.tick({ seconds: 1 });
+    expect((await read(db)).seqs).toEqual([]);
+    isDown = false;
+    let isDrained = false;
+    const drained = first.relay.drain().then(() => (isDrained = true));
+    while (!isDrained) {
+      await first.clock.tick({ seconds: 30 });
+    }
+    await drained;
+    await first.relay.stop();
+    const second = startOn(db);
+    await db.tx(tx => publishAll(tx, [event(2)]));
+    await second.relay.drain();
+    await second.relay.stop();
+    expect(await read(db)).toMatchObject({ seqs: [1, 2], numbers: [1, 2] });
+  });
+
+  it('keeps what is young and not too much, and always the newest', async () => {
+    const { db } = await testDatabase();
+    const { relay, clock } = startOn(db, openMemoryBus(db), { keep: { keepSeconds: 60, keepRows: 3 } });
+    for (let n = 1; n <= 5; n++) {
+      await db.tx(tx => publishAll(tx, [event(n)]));
+    }
+    await relay.drain();
+    clock.advance({ seconds: 30 });
+    await db.tx(tx => publishAll(tx, [event(6)]));
+    await relay.drain();
+    clock.advance({ seconds: 15 });
+    await relay.drain();
+    expect((await read(db)).numbers).toEqual([4, 5, 6]);
+    clock.advance({ seconds: 30 });
+    await relay.drain();
+    expect((await read(db)).numbers).toEqual([6]);
+    clock.advance({ days: 1 });
+    await relay.drain();
+    await db.tx(tx => publishAll(tx, [event(7)]));
+    await relay.drain();
+    expect(await read(db)).toMatchObject({ seqs: [6, 7], numbers: [6, 7] });
+    await relay.stop();
+  });
+
+  it('is trimmed in bounded steps', async () => {
+    const { db } = await testDatabase();
+    const { relay, clock } = startOn(db);
+    for (let n = 1; n <= 5; n++) {
+      await db.tx(tx => publishAll(tx, [event(n)]));
+    }
+    await relay.drain();
+    await relay.stop();
+    const trim = (upTo: number): Promise<number> =>
+      trimEventLog(db, { before: new Date(clock.nowMs() - 1_000), upTo, newest: 5, limit: 2 });
+    expect([await trim(3), await trim(3), await trim(3)]).toEqual([2, 1, 0]);
+    expect((await read(db)).seqs).toEqual([4, 5]);
+    expect(await trim(100)).toBe(1);
+    expect((await read(db)).seqs).toEqual([5]);
+  });
+});
+
 describe('the bus on Postgres', () => {
   it('hands each subscription what it wants, in order, and again after a failure', async () => {
     const { db } = await testDatabase();
@@ -124,7 +231,7 @@ describe('the bus on Postgres', () => {
         return Promise.resolve();
       },
     });
-    const { relay } = startOn(db, bus as never);
+    const { relay } = startOn(db, bus);
     await db.tx(tx => publishAll(tx, [event(1), event(2), event(9, 'exchange/other'), event(3)]));
     await relay.drain();
     await finished;

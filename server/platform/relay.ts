@@ -1,6 +1,6 @@
 /**
- * The relay: outbox → bus. One works at a time (an advisory lock on its own connection; another takes over when it dies), because order per task
- * would be lost between several. It delivers, then commits the delete: at least once, never lost. Woken at once by commits of this process, by
+ * The relay: outbox → bus and event log. One works at a time (an advisory lock on its own connection; another takes over when it dies), because order
+ * per task would be lost between several. It delivers, then commits the delete: at least once, never lost. Woken at once by commits of this process, by
  * notification of others, and by a slow poll as a safety net.
  */
 import type pg from 'pg';
@@ -8,7 +8,7 @@ import type { Db, Tx } from '../db/sql.ts';
 import { isConnectionError, queryOn } from '../db/sql.ts';
 import type { Bus } from './bus/bus.ts';
 import type { Clock } from './clock.ts';
-import type { BusEvent, OutboxEvent } from './events.ts';
+import { newestSeq, parseEvents, trimEventLog } from './event-log.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { makeWaker } from './waker.ts';
@@ -19,6 +19,9 @@ const POLL_MS = 2_000;
 /** After a batch the relay rests this long, so that under load one commit of its own serves many transactions. */
 const REST_MS = 20;
 const MAX_BACKOFF_MS = 30_000;
+const TRIM_MS = 10_000;
+/** Rows of the event log removed at once; more than are written between two batches. */
+const TRIM_BATCH = 5_000;
 
 export interface Relay {
   /** There may be something in the outbox. */
@@ -29,18 +32,29 @@ export interface Relay {
   stop(): Promise<void>;
 }
 
-/** The events of an outbox row; ids follow from the row's id and the place in it. */
-export const parseOutboxRow = (id: number, msg: string): BusEvent[] =>
-  (JSON.parse(`[${msg}]`) as OutboxEvent[]).map((event, i) => ({ id: `${id}-${i}`, ...event }));
+export interface RelayOptions {
+  readonly db: Db;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** How much of the event log stays. */
+  readonly keep: { readonly keepSeconds: number; readonly keepRows: number };
+  /** Told after each commit that appended to the event log. */
+  readonly onLogged?: () => void;
+}
 
-export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; metrics: Metrics }): Relay => {
-  const { db, bus, clock, log, metrics } = options;
+export const startRelay = (options: RelayOptions): Relay => {
+  const { db, bus, clock, log, metrics, keep } = options;
   const delivered = metrics.counter('outbox_rows_delivered_total', 'Transactions whose events were handed to the bus', []);
   const failures = metrics.counter('outbox_relay_failures_total', 'Batches that could not be handed to the bus', []);
   const stopping = new AbortController();
   const waker = makeWaker(clock, stopping.signal);
   const rest = makeWaker(clock, stopping.signal);
   let drains: (() => void)[] = [];
+  /** Of the event log; known while this relay has the lock. */
+  let newest = 0;
+  let trimmedMs = 0;
 
   /** One transaction: up to a batch of rows, in order; answers with how many. */
   const relayBatch = async (client: pg.Client): Promise<number> => {
@@ -49,18 +63,23 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     try {
       // the rows come back in the order of the deletion, which is any
       const rows = await query<{ id: number; msg: string }>`
-        with taken as (delete from platform.outbox where id in (select id from platform.outbox order by id limit ${BATCH}) returning id, msg)
+        with taken as (delete from platform.outbox where id in (select id from platform.outbox order by id limit ${BATCH}) returning id, msg),
+          logged as (
+            insert into platform.event_log (seq, outbox_id, written, msg)
+            select ${newest}::bigint + row_number() over (order by id), id, ${clock.now()}, msg from taken)
         select id, msg from taken order by id`;
       if (rows.length === 0) {
         await client.query('commit');
         return 0;
       }
-      const events = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseOutboxRow(row.id, row.msg));
+      const events = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseEvents(row.id, row.msg));
       const tx = Object.assign(query, { afterCommit: () => undefined }) as unknown as Tx;
       await bus.deliver(tx, events);
       await client.query('commit');
+      newest += rows.length;
       delivered.inc(rows.length);
       bus.delivered(events);
+      options.onLogged?.();
       return rows.length;
     } catch (error) {
       if (!isConnectionError(error)) {
@@ -70,14 +89,33 @@ export const startRelay = (options: { db: Db; bus: Bus; clock: Clock; log: Log; 
     }
   };
 
+  /** Now and then, in bounded steps: not in the statement that events wait for. */
+  const trimLog = async (client: pg.Client): Promise<void> => {
+    const nowMs = clock.nowMs();
+    if (nowMs - trimmedMs < TRIM_MS) {
+      return;
+    }
+    const removed = await trimEventLog(queryOn(client), {
+      before: new Date(nowMs - keep.keepSeconds * 1000),
+      upTo: newest - keep.keepRows,
+      newest,
+      limit: TRIM_BATCH,
+    });
+    if (removed < TRIM_BATCH) {
+      trimmedMs = nowMs;
+    }
+  };
+
   const work = async (client: pg.Client): Promise<void> => {
     let backoffMs = 100;
+    newest = await newestSeq(queryOn(client));
     while (!stopping.signal.aborted) {
       const waitingForEmpty = drains;
       drains = [];
       try {
         const count = await relayBatch(client);
         backoffMs = 100;
+        await trimLog(client);
         if (count === 0) {
           waitingForEmpty.forEach(resolve => resolve());
           if (drains.length === 0) {

@@ -12,6 +12,7 @@ import type { Db } from '../db/sql.ts';
 import { type RunningServer, startServer } from '../main.ts';
 import { openMemoryBus } from '../platform/bus/memory.ts';
 import { type Random, systemClock } from '../platform/clock.ts';
+import { newestSeq, parseEvents, readEventLog } from '../platform/event-log.ts';
 import type { BusEvent } from '../platform/events.ts';
 import { openKeyring } from '../platform/keyring.ts';
 import { makeLocalFetch } from '../platform/local-fetch.ts';
@@ -28,9 +29,9 @@ export interface TestServer {
   readonly db: Db;
   readonly clock: FakeClock;
   readonly rootUrl: string;
-  /** Everything that was published so far, in order; call `drain` first. */
+  /** Everything that `drain` has taken so far, in order. */
   readonly events: BusEvent[];
-  /** Waits until the outbox is empty, and takes the events published since the last call. */
+  /** Waits until the outbox is empty and what was subscribed to is handled, and takes the events published since the last call. */
   drain(): Promise<BusEvent[]>;
   /** A client whose caller has these scopes (default `*`); without `credentials` in the request when `scopes` is null. */
   client<A extends Api>(
@@ -85,8 +86,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
   const clock = options.clock ?? makeFakeClock();
   const bus = openMemoryBus(db);
   const events: BusEvent[] = [];
-  let taken = 0;
-  bus.listen(event => events.push(event));
+  let seen = await newestSeq(db);
 
   const scopes = new Map<string, readonly string[]>([['anonymous', []]]);
   const testAuth: Service = {
@@ -108,7 +108,8 @@ export const withServer = async (services: readonly Service[], options: WithServ
     rootUrl: ROOT_URL,
     version: { version: 'dev', commit: '', source: '', build: '' },
     services: hasAuth ? services : [...services, testAuth],
-    environment: options.environment ?? {},
+    // a test may let days pass before it looks
+    environment: { EVENT_LOG_KEEP_SECONDS: String(10 * 365 * 86_400), ...options.environment },
     serviceToken: service => `token-of-${service}-0123456789abcdef`,
     signingSecret: Buffer.alloc(32, 7),
     loops: options.loops ?? false,
@@ -133,8 +134,10 @@ export const withServer = async (services: readonly Service[], options: WithServ
     drain: async () => {
       await server.relay?.drain();
       await bus.settled();
-      const fresh = events.slice(taken);
-      taken = events.length;
+      const rows = await readEventLog(db, seen, Number.MAX_SAFE_INTEGER);
+      seen = rows.at(-1)?.seq ?? seen;
+      const fresh = rows.flatMap(({ outboxId, msg }) => parseEvents(outboxId, msg));
+      events.push(...fresh);
       return fresh;
     },
     client: (api, { scopes: wanted = ['*'], clientId = `caller-${callers++}`, credentials } = {}) => {

@@ -32,8 +32,6 @@ export interface Bus {
   subscribe(subscription: Subscription): Promise<void>;
   /** Replaces the bindings of a subscription when `tx` commits; events committed after it follow the new ones. */
   rebind(tx: Tx, name: string, bindings: readonly Binding[]): Promise<void>;
-  /** Sees every event that passes through this process's relay, after it is safe. Returns how to stop. */
-  listen(listener: (event: BusEvent) => void): () => void;
   /** Finishes what is being handled. */
   close(): Promise<void>;
 }

@@ -1,10 +1,8 @@
 /** The bus in memory, for tests of one process: subscribers run right after the relay's commit. */
 import type { Db } from '../../db/sql.ts';
-import type { BusEvent } from '../events.ts';
 import { type Bus, type Subscription, bindingsMatch } from './bus.ts';
 
 export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
-  const listeners = new Set<(event: BusEvent) => void>();
   const subscriptions: Subscription[] = [];
   let work: Promise<void> = Promise.resolve();
 
@@ -13,9 +11,6 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
     deliver: () => Promise.resolve(),
     delivered: events => {
       for (const event of events) {
-        for (const listener of listeners) {
-          listener(event);
-        }
         for (const subscription of subscriptions) {
           if (bindingsMatch(subscription.bindings, event)) {
             work = work.then(() => db.tx(tx => subscription.handle(event, tx)));
@@ -36,10 +31,6 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
         }
       });
       return Promise.resolve();
-    },
-    listen: listener => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
     },
     close: () => work,
     settled: () => work,

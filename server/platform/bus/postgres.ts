@@ -16,7 +16,6 @@ const RETRY_MS = 1_000;
 const POLL_MS = 5_000;
 
 export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
-  const listeners = new Set<(event: BusEvent) => void>();
   const wakers = new Map<string, Waker>();
   /** Subscriptions that got events in the transaction under way. */
   const served = new Set<string>();
@@ -83,9 +82,7 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
 
   return {
     wants: msg =>
-      known === undefined ||
-      listeners.size > 0 ||
-      known.some(({ bindings }) => bindings.some(({ exchange }) => msg.includes(`"exchange":"${exchange}"`))),
+      known === undefined || known.some(({ bindings }) => bindings.some(({ exchange }) => msg.includes(`"exchange":"${exchange}"`))),
     deliver: async (tx, events) => {
       for (const { name, bindings } of await subscriptions(tx)) {
         const wanted = events.filter(event => bindingsMatch(bindings, event));
@@ -97,16 +94,11 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
         }
       }
     },
-    delivered: events => {
+    delivered: () => {
       for (const name of served) {
         wakers.get(name)?.wake();
       }
       served.clear();
-      for (const event of events) {
-        for (const listener of listeners) {
-          listener(event);
-        }
-      }
     },
     subscribe: async subscription => {
       await db`
@@ -120,10 +112,6 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
       tx.afterCommit(() => {
         known = undefined;
       });
-    },
-    listen: listener => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
     },
     close: async () => {
       stopping.abort(new Error('The bus is closing'));
