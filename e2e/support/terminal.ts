@@ -19,7 +19,9 @@ const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
 
 /** Starts a program on a terminal of its own; ends it with the scope. */
 export const startOnTerminal = (command: readonly string[], cwd: string): Terminal => {
-  const child = spawn('script', ['--quiet', '--flush', '--return', '--command', command.map(quote).join(' '), '/dev/null'], { cwd });
+  const child = spawn('script', ['--quiet', '--flush', '--return', '--command', `exec ${command.map(quote).join(' ')}`, '/dev/null'], {
+    cwd,
+  });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
