@@ -3,6 +3,8 @@ import type { Api, Exchanges } from './define.ts';
 import type { NamedSchema } from './schema.ts';
 import { authApi } from './auth/api.ts';
 import { authEvents } from './auth/events.ts';
+import { hooksApi } from './hooks/api.ts';
+import { hooksEvents } from './hooks/events.ts';
 import { loginApi } from './login/api.ts';
 import { notifyApi } from './notify/api.ts';
 import { notifyEvents } from './notify/events.ts';
@@ -11,7 +13,7 @@ import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
 import { genericWorkerPayload } from './worker/payload.ts';
 
-export const apis: readonly Api[] = [authApi, queueApi, objectApi, loginApi, notifyApi];
-export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, notifyEvents];
+export const apis: readonly Api[] = [authApi, queueApi, objectApi, hooksApi, loginApi, notifyApi];
+export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, hooksEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */
 export const payloadSchemas: readonly NamedSchema[] = [genericWorkerPayload];

@@ -41,6 +41,103 @@ CREATE INDEX clients_expiring ON auth.clients USING btree (expires) WHERE delete
 
 CREATE INDEX clients_prefix ON auth.clients USING btree (client_id COLLATE "C");
 
+create schema hooks;
+
+create table hooks.bindings (
+  exchange text collate "C" not null,
+  pattern text collate "C" not null,
+  hook_group_id text collate platform.protocol_order not null,
+  hook_id text collate platform.protocol_order not null,
+  constraint bindings_hook_group_id_hook_id_fkey FOREIGN KEY (hook_group_id, hook_id) REFERENCES hooks.hooks(hook_group_id, hook_id) ON DELETE CASCADE,
+  constraint bindings_pkey PRIMARY KEY (exchange, pattern, hook_group_id, hook_id)
+);
+
+create table hooks.fires (
+  id bigint generated always as identity not null,
+  hook_group_id text collate platform.protocol_order not null,
+  hook_id text collate platform.protocol_order not null,
+  fired_by text collate "C" not null,
+  event_id text collate "C",
+  task_id text not null,
+  moment timestamp with time zone not null,
+  due timestamp with time zone not null,
+  exchange text,
+  routing_key text,
+  payload text,
+  task text,
+  rendered timestamp with time zone,
+  attempts integer default 0 not null,
+  not_before timestamp with time zone not null,
+  leased_until timestamp with time zone,
+  done boolean default false not null,
+  constraint fires_hook_group_id_hook_id_fkey FOREIGN KEY (hook_group_id, hook_id) REFERENCES hooks.hooks(hook_group_id, hook_id) ON DELETE CASCADE,
+  constraint fires_pkey PRIMARY KEY (id)
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=5000
+);
+
+create table hooks.hooks (
+  hook_group_id text collate platform.protocol_order not null,
+  hook_id text collate platform.protocol_order not null,
+  metadata text not null,
+  task text not null,
+  schedule text not null,
+  bindings text not null,
+  trigger_schema text not null,
+  trigger_token text not null,
+  next_fire timestamp with time zone,
+  constraint hooks_pkey PRIMARY KEY (hook_group_id, hook_id)
+);
+
+create table hooks.last_fires (
+  id bigint generated always as identity not null,
+  hook_group_id text collate platform.protocol_order not null,
+  hook_id text collate platform.protocol_order not null,
+  fired_by text collate "C" not null,
+  task_id text collate "C" not null,
+  task_create_time timestamp with time zone not null,
+  result text collate "C" not null,
+  error text not null,
+  constraint last_fires_hook_group_id_hook_id_fkey FOREIGN KEY (hook_group_id, hook_id) REFERENCES hooks.hooks(hook_group_id, hook_id) ON DELETE CASCADE,
+  constraint last_fires_pkey PRIMARY KEY (id)
+);
+
+create table hooks.mails (
+  id bigint generated always as identity not null,
+  address text not null,
+  subject text not null,
+  content text not null,
+  attempts integer default 0 not null,
+  not_before timestamp with time zone not null,
+  constraint mails_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX bindings_hook ON hooks.bindings USING btree (hook_group_id, hook_id);
+
+CREATE INDEX fires_done ON hooks.fires USING btree (due) WHERE done;
+
+CREATE UNIQUE INDEX fires_event ON hooks.fires USING btree (hook_group_id, hook_id, event_id) WHERE (event_id IS NOT NULL);
+
+CREATE INDEX fires_open ON hooks.fires USING btree (not_before, id) WHERE (NOT done);
+
+CREATE INDEX fires_rate ON hooks.fires USING btree (hook_group_id, hook_id, due) WHERE (event_id IS NOT NULL);
+
+CREATE UNIQUE INDEX fires_schedule ON hooks.fires USING btree (hook_group_id, hook_id) WHERE (event_id IS NULL);
+
+CREATE INDEX fires_waiting ON hooks.fires USING btree (hook_group_id, hook_id, id) WHERE ((event_id IS NOT NULL) AND (NOT done));
+
+CREATE INDEX hooks_next_fire ON hooks.hooks USING btree (next_fire) WHERE (next_fire IS NOT NULL);
+
+CREATE INDEX hooks_trigger_token ON hooks.hooks USING btree (trigger_token COLLATE "C");
+
+CREATE INDEX last_fires_hook ON hooks.last_fires USING btree (hook_group_id, hook_id, task_create_time, id);
+
+CREATE INDEX last_fires_time ON hooks.last_fires USING btree (task_create_time);
+
+CREATE INDEX mails_not_before ON hooks.mails USING btree (not_before);
+
 create schema login;
 
 create table login.links (
@@ -419,6 +516,11 @@ create view queue.group_progress as
            FROM queue.tasks t
           WHERE ((t.task_group_id = g.task_group_id) AND (t.state = ANY (ARRAY['pending'::text, 'running'::text])))))::integer AS active
    FROM queue.groups g;
+
+create view queue.task_states as
+ SELECT task_id,
+    state
+   FROM queue.tasks;
 
 create schema secrets;
 

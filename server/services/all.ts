@@ -2,9 +2,10 @@
 import type { Service } from '../platform/service.ts';
 import { auth } from './auth/service.ts';
 import { builtInWorkers } from './built-in-workers/service.ts';
+import { hooksService } from './hooks/service.ts';
 import { login } from './login/service.ts';
 import { notifyService } from './notify/service.ts';
 import { objectService } from './object/service.ts';
 import { queueService } from './queue/service.ts';
 
-export const allServices: readonly Service[] = [auth, objectService, queueService, builtInWorkers, login, notifyService];
+export const allServices: readonly Service[] = [auth, objectService, queueService, hooksService, builtInWorkers, login, notifyService];
