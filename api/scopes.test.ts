@@ -18,6 +18,7 @@ import {
   renderTemplate,
   satisfies,
   satisfiesAll,
+  smallestMissing,
   scopesSatisfying,
   sortScopes,
   templateParams,
@@ -191,5 +192,58 @@ describe('whatever the scopes', () => {
         }
       }),
     );
+  });
+
+  const stringsIn = (wanted: ScopeExpression): string[] =>
+    typeof wanted === 'string' ? [wanted] : ('AllOf' in wanted ? wanted.AllOf : wanted.AnyOf).flatMap(stringsIn);
+
+  test('the fewest that are missing would do, and no fewer would', () => {
+    fc.assert(
+      fc.property(scopes, expression, (held, wanted) => {
+        const strings = [...new Set(stringsIn(wanted))].slice(0, 10);
+        fc.pre(strings.length === new Set(stringsIn(wanted)).size);
+        const subsets = Array.from({ length: 2 ** strings.length }, (_, mask) => strings.filter((_, i) => mask & (2 ** i)));
+        const sizes = subsets.filter(some => satisfies([...held, ...some], wanted)).map(some => some.length);
+        const ways = smallestMissing(held, wanted);
+        expect(ways[0]?.length ?? Number.POSITIVE_INFINITY).toBe(Math.min(...sizes));
+        for (const way of ways) {
+          expect(way).toHaveLength(ways[0]?.length ?? 0);
+          expect(satisfies([...held, ...way], wanted)).toBe(true);
+        }
+      }),
+    );
+  });
+});
+
+describe('the fewest scopes that are missing', () => {
+  const ways = (held: string[], wanted: ScopeExpression): string[][] => smallestMissing(held, wanted);
+
+  test('are those of the smallest alternative', () => {
+    expect(ways([], { AnyOf: ['a', { AllOf: ['b', 'c'] }] })).toEqual([['a']]);
+    expect(ways(['b'], { AnyOf: [{ AllOf: ['x', 'y'] }, { AllOf: ['b', 'c'] }] })).toEqual([['c']]);
+    expect(ways([], { AnyOf: ['a', 'b'] })).toEqual([['a'], ['b']]);
+    expect(ways([], { AllOf: ['z', 'a', { AnyOf: ['b', 'c'] }] })).toEqual([
+      ['a', 'b', 'z'],
+      ['a', 'c', 'z'],
+    ]);
+  });
+
+  test('serve several places at once', () => {
+    expect(ways([], { AllOf: [{ AnyOf: ['a', 'b'] }, { AnyOf: ['b', 'c'] }] })).toEqual([['b']]);
+    expect(ways([], { AllOf: ['x:*', 'x:y', 'x:z'] })).toEqual([['x:*']]);
+  });
+
+  test('are none when all is held, and there are none that would do for nothing', () => {
+    expect(ways(['*'], { AllOf: ['a', 'b'] })).toEqual([[]]);
+    expect(ways([], { AllOf: [] })).toEqual([[]]);
+    expect(ways(['*'], { AnyOf: [] })).toEqual([]);
+    expect(ways([], { AllOf: ['a', { AnyOf: [] }] })).toEqual([]);
+  });
+
+  test('are found in large expressions, too', () => {
+    const many = Array.from({ length: 10_000 }, (_, i) => `queue:get-task:${i}`);
+    expect(ways(['queue:get-task:1*'], { AllOf: many })[0]).toHaveLength(10_000 - 1_111);
+    const pairs = Array.from({ length: 300 }, (_, i) => ({ AnyOf: [`a:${i}`, `b:${i}`] }));
+    expect(ways([], { AllOf: pairs })[0]).toHaveLength(300);
   });
 });

@@ -178,6 +178,41 @@ export function missingScopes(held: HeldScopes, expression: ScopeExpression): Sc
   return missing.length === 1 ? missing[0] : isAll ? { AllOf: missing } : { AnyOf: missing };
 }
 
+/** Ways that are followed at once: more are only met in expressions that nobody declares. */
+const MAX_WAYS = 20;
+
+/**
+ * The ways to satisfy an expression with the fewest scopes beyond those held: sets in normal form, all of the same size. One empty set when nothing is
+ * missing; none when no scopes would do (an empty `AnyOf`). With more than twenty ways at one place the rest are not looked at.
+ */
+export function smallestMissing(held: HeldScopes, expression: ScopeExpression): string[][] {
+  const ways = waysToSatisfy(held, expression);
+  const size = ways[0]?.length;
+  return ways.filter(way => way.length === size);
+}
+
+/** Sets that would do, the smallest first. */
+function waysToSatisfy(held: HeldScopes, expression: ScopeExpression): string[][] {
+  if (typeof expression === 'string') {
+    return [holds(held, expression) ? [] : [expression]];
+  }
+  if ('AnyOf' in expression) {
+    return smallestFirst(expression.AnyOf.flatMap(part => waysToSatisfy(held, part)));
+  }
+  const parts = expression.AllOf.map(part => waysToSatisfy(held, part));
+  const certain = parts.filter(ways => ways.length === 1).flatMap(ways => ways[0] as string[]);
+  const open = parts.filter(ways => ways.length !== 1);
+  return open.reduce<string[][]>(
+    (before, ways) => smallestFirst(before.flatMap(some => ways.map(more => normalizeScopes([...some, ...more])))),
+    [normalizeScopes(certain)],
+  );
+}
+
+const smallestFirst = (ways: readonly string[][]): string[][] => {
+  const distinct = new Map(ways.map(way => [JSON.stringify(way), way]));
+  return [...distinct.values()].toSorted((a, b) => a.length - b.length).slice(0, MAX_WAYS);
+};
+
 // ---- templates ----
 
 /** Values for the parameters of a template: text or numbers for `<x>`, lists for `in`, true or false for `if`. */

@@ -57,6 +57,7 @@ describe('tasks', () => {
     const failedId = (JSON.parse(failed.out) as { taskId: string }).taskId;
 
     // reading
+    expect((await taskcluster(['task', 'explain', failedId])).out).toMatch(/^✘ failed {2}sh -c exit 3 [^]*It failed .* \(run 0 on /);
     expect((await taskcluster(['task', 'status', completed])).out).toBe("completed 'completed'\n");
     expect((await taskcluster(['task', 'status', '--all-runs', failedId])).out).toBe("Run #0: failed 'failed'\n");
     expect(JSON.parse((await taskcluster(['task', 'def', completed])).out)).toMatchObject({

@@ -3,6 +3,7 @@ import { heartbeatMethods, pingMethods } from '../operational.ts';
 import { artifactMethods, objectCredentials } from './artifacts.ts';
 import { claimMethods, pollTaskUrlsResponse, taskCredentials } from './claims.ts';
 import { taskPulseDefinition } from './events.ts';
+import { explainMethods } from './explain.ts';
 import { groupMethods, groupPriorityMethods } from './groups.ts';
 import { taskChangeMethods, taskDefinitionAndStatus, taskMetadata, taskReadMethods, taskRun, taskStatus } from './tasks.ts';
 import { workerMethods } from './workers.ts';
@@ -25,6 +26,7 @@ export const queueApi = defineApi({
     ...claimMethods,
     ...artifactMethods,
     ...workerMethods,
+    ...explainMethods,
     ...heartbeatMethods,
   },
   schemas: [

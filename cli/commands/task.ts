@@ -14,6 +14,7 @@ import { isResolved } from '../watch/group.ts';
 import { followTask } from '../watch/follow.ts';
 import { streamLog } from '../watch/log.ts';
 import { createCommand, runCommand } from './task-create.ts';
+import { explainCommand } from './task-explain.ts';
 
 /** `failed 'deadline-exceeded'`: a state with the reason, as far as there is one. */
 const stateText = (of: { state: string; reasonResolved?: string | undefined }): string =>
@@ -224,6 +225,7 @@ export const taskCommand = (context: Context): Command => {
     createCommand(context),
     runCommand(context),
     statusCommand(context),
+    explainCommand(context),
     defCommand(context),
     fieldCommand(context, 'name', 'print the name of a task', ({ metadata }) => metadata.name),
     fieldCommand(context, 'group', 'print the group of a task', ({ taskGroupId }) => taskGroupId),

@@ -6,9 +6,11 @@ import { fit, plain, widthOf } from './table.ts';
 
 export type Style = Ansis;
 
-const SYMBOLS = { unscheduled: '·', pending: '○', running: '▶', completed: '✔', failed: '✘', exception: '!' } as const;
+/** A sign for each state. */
+export const SYMBOLS = { unscheduled: '·', pending: '○', running: '▶', completed: '✔', failed: '✘', exception: '!' } as const;
 
-const paint = (style: Style, state: GroupTask['state']): Style =>
+/** The colour of each state. */
+export const paint = (style: Style, state: GroupTask['state']): Style =>
   ({
     unscheduled: style.dim,
     pending: style.yellow,

@@ -423,10 +423,41 @@ create table queue.pending (
   autovacuum_vacuum_threshold=5000
 );
 
+create table queue.polls (
+  task_queue_id text collate "C" not null,
+  began timestamp with time zone not null,
+  ended timestamp with time zone not null,
+  constraint polls_pkey PRIMARY KEY (task_queue_id, began)
+) with (
+  fillfactor=70
+);
+
 create table queue.progress (
   name text collate "C" not null,
   at timestamp with time zone not null,
   constraint progress_pkey PRIMARY KEY (name)
+);
+
+create table queue.quarantines (
+  task_queue_id text collate "C" not null,
+  worker_group text collate "C" not null,
+  worker_id text collate "C" not null,
+  changed timestamp with time zone not null,
+  quarantine_until timestamp with time zone not null,
+  keep_until timestamp with time zone not null,
+  constraint quarantines_pkey PRIMARY KEY (task_queue_id, worker_group, worker_id, changed)
+);
+
+create table queue.task_changes (
+  task_id text collate "C" not null,
+  seq bigint generated always as identity not null,
+  at timestamp with time zone not null,
+  kind text collate "C" not null,
+  of_group boolean not null,
+  client_id text not null,
+  old_priority smallint,
+  new_priority smallint,
+  constraint task_changes_pkey PRIMARY KEY (task_id, seq)
 );
 
 create table queue.task_queues (
@@ -493,6 +524,12 @@ CREATE INDEX claims_queue ON queue.claims USING btree (task_queue_id, claimed, t
 CREATE INDEX deps_expires ON queue.deps USING btree (expires);
 
 CREATE INDEX groups_expires ON queue.groups USING btree (expires);
+
+CREATE INDEX polls_began ON queue.polls USING btree (began);
+
+CREATE INDEX quarantines_keep_until ON queue.quarantines USING btree (keep_until);
+
+CREATE INDEX task_changes_at ON queue.task_changes USING btree (at);
 
 CREATE INDEX task_queues_expires ON queue.task_queues USING btree (expires);
 

@@ -2,6 +2,7 @@
 import type { Platform } from '../../platform/service.ts';
 import type { ArtifactStorage } from './artifacts-storage.ts';
 import type { Due } from './due.ts';
+import type { PollRecorder } from './explain/polls.ts';
 import type { HotPath } from './hot-path.ts';
 import type { DeadlineCursor } from './loops.ts';
 import type { TaskReader } from './read-path.ts';
@@ -17,6 +18,8 @@ export interface QueueConfig {
   readonly deadlineDelayMs: number;
   /** How long after their expiry tasks, groups and edges are removed. */
   readonly expirationDelayMs: number;
+  /** How long is remembered what explains past moments. */
+  readonly historyMs: number;
 }
 
 /** Who wants to know when there is work; called after the commit. */
@@ -35,6 +38,7 @@ export interface Ctx {
   readonly platform: Platform;
   readonly config: QueueConfig;
   readonly seen: WorkerRecorder;
+  readonly polls: PollRecorder;
   readonly artifacts: ArtifactStorage;
   readonly hot: HotPath;
   readonly reader: TaskReader;

@@ -4,6 +4,7 @@ import type { Tx } from '../../db/sql.ts';
 import { notifyOutbox } from '../../platform/events.ts';
 import { loop } from '../../platform/loop.ts';
 import type { Ctx } from './ctx.ts';
+import { deleteOldHistory } from './explain/history.db.ts';
 import { countOutcome } from './outcomes.ts';
 import {
   type EndedRow,
@@ -241,4 +242,12 @@ export const expireDependencies = loop<Ctx>({
     });
     return affected;
   },
+});
+
+/** Forgets what explained moments that are too long ago. */
+export const expireHistory = loop<Ctx>({
+  name: 'queue/expire-history',
+  everyMs: HOUR_MS,
+  batch: 1_000,
+  run: ({ platform: { db, clock }, config }, limit) => deleteOldHistory(db, clock.now(), new Date(clock.nowMs() - config.historyMs), limit),
 });

@@ -7,16 +7,27 @@ import { artifactExpiry } from './artifacts-expiry.ts';
 import { artifactSettings, makeArtifactStorage } from './artifacts-storage.ts';
 import type { Ctx, QueueConfig, Wake } from './ctx.ts';
 import { makeDue } from './due.ts';
+import { makePollRecorder } from './explain/polls.ts';
 import { declareGauges } from './gauges.ts';
 import { artifactHandlers } from './handlers/artifacts.ts';
 import { claimHandlers } from './handlers/claims.ts';
 import { countHandlers } from './handlers/counts.ts';
+import { explainHandlers } from './handlers/explain.ts';
 import { groupHandlers } from './handlers/groups.ts';
 import { taskQueueHandlers } from './handlers/task-queues.ts';
 import { taskHandlers } from './handlers/tasks.ts';
 import { workerHandlers } from './handlers/workers.ts';
 import { makeHotPath } from './hot-path.ts';
-import { claimExpiry, deadlines, dependencies, expireDependencies, expireGroups, expireTasks, newDeadlineCursor } from './loops.ts';
+import {
+  claimExpiry,
+  deadlines,
+  dependencies,
+  expireDependencies,
+  expireGroups,
+  expireHistory,
+  expireTasks,
+  newDeadlineCursor,
+} from './loops.ts';
 import { makeTaskReader } from './read-path.ts';
 import { makeUnanswered } from './unanswered.ts';
 import { type Waiters, makeWaiters } from './waiters.ts';
@@ -58,6 +69,11 @@ export const queueService = defineService({
       min: 0,
       max: 1440,
     }),
+    historyDays: integer('QUEUE_HISTORY_DAYS', 'days for which is remembered what explains past moments of tasks', {
+      fallback: 30,
+      min: 1,
+      max: 3650,
+    }),
   },
   start: async (platform, settings) => {
     const config: QueueConfig = {
@@ -66,11 +82,16 @@ export const queueService = defineService({
       maxDependencies: settings.maxDependencies,
       deadlineDelayMs: settings.deadlineDelaySeconds * 1000,
       expirationDelayMs: settings.expirationDelayMinutes * 60_000,
+      historyMs: settings.historyDays * 86_400_000,
     };
     const seen = makeWorkerRecorder(platform);
     await seen.start();
     declareGauges(platform);
-    const { ctx, stop, onFanouts } = makeCtx(platform, config, { seen, artifacts: makeArtifactStorage(platform, settings) });
+    const { ctx, stop, onFanouts } = makeCtx(platform, config, {
+      seen,
+      polls: makePollRecorder(platform),
+      artifacts: makeArtifactStorage(platform, settings),
+    });
     const handlers: Handlers<typeof queueApi, Ctx> = {
       ...taskHandlers,
       ...claimHandlers,
@@ -79,6 +100,7 @@ export const queueService = defineService({
       ...artifactHandlers,
       ...workerHandlers,
       ...taskQueueHandlers,
+      ...explainHandlers,
     };
     const running: RunningService = {
       apis: [serve(queueApi, handlers, ctx)],
@@ -91,6 +113,7 @@ export const queueService = defineService({
         run(expireDependencies, ctx),
         run(artifactExpiry, ctx),
         run(workerInfoExpiry, ctx),
+        run(expireHistory, ctx),
       ],
       subscriptions: [workerRemoved(ctx)],
       close: stop,
@@ -103,7 +126,7 @@ export const queueService = defineService({
 const makeCtx = (
   platform: Platform,
   config: QueueConfig,
-  { seen, artifacts }: Pick<Ctx, 'seen' | 'artifacts'>,
+  { seen, polls, artifacts }: Pick<Ctx, 'seen' | 'polls' | 'artifacts'>,
 ): { ctx: Ctx; stop: () => Promise<void>; onFanouts: (wake: () => void) => void } => {
   const { clock } = platform;
   const claimsDue = makeDue(clock);
@@ -159,6 +182,7 @@ const makeCtx = (
       platform,
       config,
       seen,
+      polls,
       artifacts,
       hot,
       reader,
@@ -175,7 +199,7 @@ const makeCtx = (
       deadlinesDue.stop();
       fanoutWakes.forEach(stopListening => stopListening());
       await Promise.all([hot.drain(), reader.drain()]);
-      await seen.close();
+      await Promise.all([seen.close(), polls.close()]);
     },
     onFanouts: wakeLoop => {
       fanoutWakes.push(platform.onNotify(FANOUTS, wakeLoop));

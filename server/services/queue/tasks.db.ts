@@ -1,6 +1,7 @@
 /** Reading tasks, and changing single ones. */
 import { textArray } from '../../db/arrays.ts';
 import type { Query, Statement, Tx } from '../../db/sql.ts';
+import type { ChangedBy } from './explain/history.db.ts';
 import { EVENT_COLUMNS, eventSql, lastRunSql, statusSql } from './sql-text.ts';
 
 const STATUSES = `select t.task_id, ${statusSql('t')} as status from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id`;
@@ -33,6 +34,8 @@ export interface TaskRow {
   readonly retriesLeft: number;
   readonly state: string;
   readonly runId: number;
+  /** Dependencies that are not satisfied. */
+  readonly unmet: number;
   readonly timesResolved: number;
   readonly claimedDirectly: boolean;
   readonly pendingSeq: number | null;
@@ -47,7 +50,7 @@ export interface TaskRow {
   readonly status: string;
 }
 
-const TASK_COLUMNS = `t.task_id, t.task_group_id, t.task_queue_id, t.scheduler_id, t.project_id, t.priority, t.retries, t.retries_left, t.state, t.run_id,
+const TASK_COLUMNS = `t.task_id, t.task_group_id, t.task_queue_id, t.scheduler_id, t.project_id, t.priority, t.retries, t.retries_left, t.state, t.run_id, t.unmet,
   t.times_resolved, t.claimed_directly, t.pending_seq, t.taken_until, t.worker_group, t.worker_id, t.deadline, t.expires, t.scopes,
   t.tags, t.cc`;
 const TASK = `select ${TASK_COLUMNS}, ${statusSql('t')} as status from queue.tasks t where t.task_id = $1`;
@@ -144,9 +147,20 @@ with w as materialized (
 ), p as (
   update queue.pending p set priority = $2::int2 from u
   where p.task_queue_id = u.task_queue_id and p.priority = u.old_priority and p.seq = u.pending_seq
+), h as (
+  insert into queue.task_changes (task_id, at, kind, of_group, client_id, old_priority, new_priority)
+  select u.task_id, $3::text::timestamptz, 'priority', $4::bool, $5::text, u.old_priority, $2::int2 from u
 )
 select task_id from u order by task_id collate platform.protocol_order`;
 
 /** Moves tasks that were never resolved and are before their deadline to another priority; answers with those that had another, by id. */
-export const changePriorities = async (tx: Tx, taskIds: readonly string[], rank: number, nowIso: string): Promise<string[]> =>
-  (await tx.run<{ taskId: string }>({ text: CHANGE_PRIORITIES, values: [textArray(taskIds), rank, nowIso] })).rows.map(row => row.taskId);
+export const changePriorities = async (
+  tx: Tx,
+  taskIds: readonly string[],
+  rank: number,
+  by: ChangedBy,
+  nowIso: string,
+): Promise<string[]> => {
+  const values = [textArray(taskIds), rank, nowIso, by.ofGroup, by.clientId];
+  return (await tx.run<{ taskId: string }>({ text: CHANGE_PRIORITIES, values })).rows.map(row => row.taskId);
+};

@@ -6,6 +6,7 @@ import { conflict, notFound } from '../../platform/errors.ts';
 import { notifyOutbox } from '../../platform/events.ts';
 import { announce, groupEvent, taskEvent } from './announce.ts';
 import type { Ctx } from './ctx.ts';
+import { type ChangedBy, noteChanges } from './explain/history.db.ts';
 import { getGroup } from './groups.db.ts';
 import { type ReleasedRow, type RunEnd, giveUpStatement, lockPendingStatement, satisfyStatement } from './resolve.db.ts';
 import { MAX_RUNS, judgeReport, priorityName, priorityRank, retriesAfterRerun } from './rules.ts';
@@ -58,24 +59,45 @@ export const releaseDependents = async (
 };
 
 /** Cancels tasks that are not resolved; answers with the ids of those it changed, by id. */
-export const cancelAll = async (tx: Tx, ctx: Ctx, taskIds: readonly string[]): Promise<{ taskId: string; status: string }[]> => {
+export const cancelAll = async (
+  tx: Tx,
+  ctx: Ctx,
+  taskIds: readonly string[],
+  by: ChangedBy,
+): Promise<{ taskId: string; status: string }[]> => {
   const nowIso = ctx.platform.clock.now().toISOString();
   await tx.run(lockPendingStatement(taskIds));
   const { rows } = await tx.run<{ taskId: string; status: string }>(giveUpStatement(taskIds, 'canceled', nowIso));
   await releaseDependents(tx, ctx, rows, nowIso);
+  await noteChanges(
+    tx,
+    rows.map(row => row.taskId),
+    'cancel',
+    by,
+    nowIso,
+  );
   return rows;
 };
 
 /** Makes an unscheduled task pending; one with runs is left alone. Answers with the status as JSON text. */
-export const scheduleTask = (ctx: Ctx, taskId: string): Promise<string> =>
+export const scheduleTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
     const task = await requireLocked(tx, taskId);
     refuseLate(ctx, task, 'scheduled');
-    return task.state === 'unscheduled' ? startRun(tx, ctx, task, 'scheduled', task.retriesLeft) : task.status;
+    return task.state === 'unscheduled' ? startRun(tx, ctx, task, 'scheduled', task.retriesLeft, by) : task.status;
   });
 
-const startRun = async (tx: Tx, ctx: Ctx, task: TaskRow, reason: 'scheduled' | 'rerun', retriesLeft: number): Promise<string> => {
-  const status = await addRun(tx, task.taskId, reason, retriesLeft, ctx.platform.clock.now().toISOString());
+const startRun = async (
+  tx: Tx,
+  ctx: Ctx,
+  task: TaskRow,
+  reason: 'scheduled' | 'rerun',
+  retriesLeft: number,
+  by: ChangedBy,
+): Promise<string> => {
+  const nowIso = ctx.platform.clock.now().toISOString();
+  const status = await addRun(tx, task.taskId, reason, retriesLeft, nowIso);
+  await noteChanges(tx, [task.taskId], reason === 'rerun' ? 'rerun' : 'schedule', by, nowIso);
   tx.afterCommit(() => {
     ctx.wake.pending(task.taskQueueId, 1);
     notifyOutbox();
@@ -84,7 +106,7 @@ const startRun = async (tx: Tx, ctx: Ctx, task: TaskRow, reason: 'scheduled' | '
 };
 
 /** Gives a task that does not run another run. A pending one is announced again. */
-export const rerunTask = (ctx: Ctx, taskId: string): Promise<string> =>
+export const rerunTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
     const task = await requireLocked(tx, taskId);
     refuseLate(ctx, task, 'rerun');
@@ -99,7 +121,7 @@ export const rerunTask = (ctx: Ctx, taskId: string): Promise<string> =>
     if (runs >= MAX_RUNS) {
       conflict('Task `{{taskId}}` has {{runs}} runs, and a task never has more.', { taskId, runs });
     }
-    return startRun(tx, ctx, task, 'rerun', retriesAfterRerun(task.retries, runs));
+    return startRun(tx, ctx, task, 'rerun', retriesAfterRerun(task.retries, runs), by);
   });
 
 /** Announces once more that a group has no task left that was never resolved, if that is so. */
@@ -109,11 +131,11 @@ const groupEvents = async (tx: Tx, taskGroupId: string): Promise<ReturnType<type
 };
 
 /** Cancels a task that is not resolved. One that is cancelled already is announced again. */
-export const cancelTask = (ctx: Ctx, taskId: string): Promise<string> =>
+export const cancelTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
     const task = await requireLocked(tx, taskId);
     refuseLate(ctx, task, 'cancelled');
-    const [cancelled] = await cancelAll(tx, ctx, [taskId]);
+    const [cancelled] = await cancelAll(tx, ctx, [taskId], by);
     if (cancelled) {
       return cancelled.status;
     }
@@ -133,7 +155,7 @@ const present = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], 
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 
 /** Moves a task that was never resolved to another priority. */
-export const changePriority = (ctx: Ctx, taskId: string, newPriority: Priority): Promise<string> =>
+export const changePriority = (ctx: Ctx, taskId: string, newPriority: Priority, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
     const task = await requireLocked(tx, taskId);
     const now = ctx.platform.clock.now();
@@ -150,7 +172,7 @@ export const changePriority = (ctx: Ctx, taskId: string, newPriority: Priority):
     if (oldPriority === newPriority) {
       conflict('Task `{{taskId}}` has priority `{{newPriority}}` already.', { taskId, newPriority });
     }
-    await changePriorities(tx, [taskId], priorityRank(newPriority), now.toISOString());
+    await changePriorities(tx, [taskId], priorityRank(newPriority), by, now.toISOString());
     const changed = (await getTask(tx, taskId)) as TaskRow;
     await announce(tx, [
       taskEvent('taskPriorityChanged', changed, JSON.parse(changed.status) as TaskStatus, {}, { oldPriority, newPriority }),

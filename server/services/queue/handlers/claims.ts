@@ -61,6 +61,9 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
     ctx.seen.worker(taskQueueId, workerGroup, workerId, []);
     const closed = signal();
     const excluded = ctx.seen.isQuarantined(taskQueueId, workerGroup, workerId);
+    if (!excluded) {
+      ctx.polls.polled(taskQueueId);
+    }
     const { clock } = ctx.platform;
     const endMs = clock.monotonicMs() + LONG_POLL_MS;
     let claims: readonly Claimed[] = excluded ? [] : await ctx.unanswered.take(worker, body.tasks);

@@ -73,7 +73,7 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
     });
   },
 
-  async cancelTaskGroup({ ctx, params: { taskGroupId }, authorize }) {
+  async cancelTaskGroup({ ctx, params: { taskGroupId }, authorize, caller }) {
     const { db, clock } = ctx.platform;
     const { schedulerId, sealed } = await requireGroup(ctx, taskGroupId);
     if (!sealed) {
@@ -82,18 +82,20 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
       });
     }
     await authorize({ taskGroupId, schedulerId });
+    const by = { clientId: (await caller()).clientId, ofGroup: true };
     const taskIds = await inChunks(
       after => listCancellable(db, taskGroupId, after, CHUNK, clock.now()),
-      async ids => (ids.length === 0 ? [] : db.tx(async tx => (await cancelAll(tx, ctx, ids)).map(row => row.taskId))),
+      async ids => (ids.length === 0 ? [] : db.tx(async tx => (await cancelAll(tx, ctx, ids, by)).map(row => row.taskId))),
     );
     return { taskGroupId, taskGroupSize: await countGroupTasks(db, taskGroupId), cancelledCount: taskIds.length, taskIds };
   },
 
-  async changeTaskGroupPriority({ ctx, params: { taskGroupId }, body: { newPriority }, authorize }) {
+  async changeTaskGroupPriority({ ctx, params: { taskGroupId }, body: { newPriority }, authorize, caller }) {
     const { db, clock } = ctx.platform;
     const group = await requireGroup(ctx, taskGroupId);
     const { schedulerId } = group;
     await authorize({ taskGroupId, schedulerId });
+    const by = { clientId: (await caller()).clientId, ofGroup: true };
     const rank = priorityRank(newPriority);
     const summary = (tasksAffected: number) => ({ taskGroupId, schedulerId, newPriority, tasksAffected });
     const taskIds = await inChunks(
@@ -101,7 +103,7 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
       (ids, before, isLast) =>
         db.tx(async tx => {
           await tx.run(lockPendingStatement(ids));
-          const changed = await changePriorities(tx, ids, rank, clock.now().toISOString());
+          const changed = await changePriorities(tx, ids, rank, by, clock.now().toISOString());
           if (isLast) {
             await announce(tx, [groupEvent('taskGroupPriorityChanged', group, summary(before + changed.length))]);
           }

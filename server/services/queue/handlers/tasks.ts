@@ -1,4 +1,5 @@
 import type { queueApi } from '@tscluster/api/queue/api.ts';
+import type { Caller } from '../../../platform/caller.ts';
 import { inputError } from '../../../platform/errors.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
 import { type Handlers, RawJson } from '../../../platform/service.ts';
@@ -23,6 +24,9 @@ type TaskMethods =
   | 'listDependentTasks';
 
 const statusAnswer = (status: string): RawJson => new RawJson(`{"status":${status}}`);
+
+/** Who changes a single task. */
+const by = async (caller: () => Promise<Caller>) => ({ clientId: (await caller()).clientId, ofGroup: false });
 
 /** What the scopes for controlling a task are made of. */
 const control = ({ taskId, taskGroupId, schedulerId, projectId }: TaskRow) => ({ taskId, taskGroupId, schedulerId, projectId });
@@ -92,25 +96,25 @@ export const taskHandlers: Pick<Handlers<typeof queueApi, Ctx>, TaskMethods> = {
     return listText('statuses', texts, page.continuationToken);
   },
 
-  async scheduleTask({ ctx, params: { taskId }, authorize }) {
+  async scheduleTask({ ctx, params: { taskId }, authorize, caller }) {
     await authorize(control(await requireTask(ctx, taskId)));
-    return statusAnswer(await scheduleTask(ctx, taskId));
+    return statusAnswer(await scheduleTask(ctx, taskId, await by(caller)));
   },
 
-  async rerunTask({ ctx, params: { taskId }, authorize }) {
+  async rerunTask({ ctx, params: { taskId }, authorize, caller }) {
     await authorize(control(await requireTask(ctx, taskId)));
-    return statusAnswer(await rerunTask(ctx, taskId));
+    return statusAnswer(await rerunTask(ctx, taskId, await by(caller)));
   },
 
-  async cancelTask({ ctx, params: { taskId }, authorize }) {
+  async cancelTask({ ctx, params: { taskId }, authorize, caller }) {
     await authorize(control(await requireTask(ctx, taskId)));
-    return statusAnswer(await cancelTask(ctx, taskId));
+    return statusAnswer(await cancelTask(ctx, taskId, await by(caller)));
   },
 
-  async changeTaskPriority({ ctx, params: { taskId }, body: { newPriority }, authorize }) {
+  async changeTaskPriority({ ctx, params: { taskId }, body: { newPriority }, authorize, caller }) {
     const { taskQueueId } = await requireTask(ctx, taskId);
     await authorize({ taskId, taskQueueId });
-    return statusAnswer(await changePriority(ctx, taskId, newPriority));
+    return statusAnswer(await changePriority(ctx, taskId, newPriority, await by(caller)));
   },
 
   async listDependentTasks({ ctx, params: { taskId }, query }) {

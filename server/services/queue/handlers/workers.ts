@@ -5,10 +5,11 @@ import { inputError, notFound } from '../../../platform/errors.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
 import type { Handlers } from '../../../platform/service.ts';
 import { parseDateTime } from '../../../platform/validate.ts';
+import { noteQuarantine } from '../explain/history.db.ts';
 import { splitTaskQueueId } from '../rules.ts';
 import { upsertTaskQueues } from '../task-queues.db.ts';
 import { declareWorkerRow, getWorkerRow, listWorkerRows, setQuarantine, type WorkerKey, type WorkerRow } from '../workers.db.ts';
-import type { TaskQueueCtx } from './task-queues.ts';
+import type { Ctx } from '../ctx.ts';
 
 type Names = 'listWorkers' | 'getWorker' | 'quarantineWorker' | 'declareWorker';
 
@@ -65,7 +66,7 @@ const checkTaskQueueId = (taskQueueId: string): void => {
   }
 };
 
-export const workerHandlers: Pick<Handlers<typeof queueApi, TaskQueueCtx>, Names> = {
+export const workerHandlers: Pick<Handlers<typeof queueApi, Ctx>, Names> = {
   async listWorkers({ ctx: { platform, seen }, params: { provisionerId, workerType }, query }) {
     const { limit, after } = readPage(query, ['string', 'string']);
     const now = platform.clock.now();
@@ -82,7 +83,7 @@ export const workerHandlers: Pick<Handlers<typeof queueApi, TaskQueueCtx>, Names
     return workerView((await getWorkerRow(platform.db, key, platform.clock.now())) ?? missingWorker(key));
   },
 
-  async quarantineWorker({ ctx: { platform, seen }, params, body, caller }) {
+  async quarantineWorker({ ctx: { platform, seen, config }, params, body, caller }) {
     const { db, clock } = platform;
     const key = keyOf(params);
     const now = clock.now();
@@ -97,7 +98,11 @@ export const workerHandlers: Pick<Handlers<typeof queueApi, TaskQueueCtx>, Names
     await seen.flush();
     const row = await db.tx(async tx => {
       const known = (await getWorkerRow(tx, key, now)) && (await setQuarantine(tx, key, until, change, new Date(now.getTime() + DAY_MS)));
-      return known ? getWorkerRow(tx, key, now) : undefined;
+      if (!known) {
+        return undefined;
+      }
+      await noteQuarantine(tx, key, until, now, config.historyMs);
+      return getWorkerRow(tx, key, now);
     });
     if (!row) {
       return missingWorker(key);
