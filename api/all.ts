@@ -11,9 +11,10 @@ import { notifyEvents } from './notify/events.ts';
 import { objectApi } from './object/api.ts';
 import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
+import { secretsApi } from './secrets/api.ts';
 import { genericWorkerPayload } from './worker/payload.ts';
 
-export const apis: readonly Api[] = [authApi, queueApi, objectApi, hooksApi, loginApi, notifyApi];
+export const apis: readonly Api[] = [authApi, queueApi, objectApi, hooksApi, loginApi, notifyApi, secretsApi];
 export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, hooksEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */
 export const payloadSchemas: readonly NamedSchema[] = [genericWorkerPayload];

@@ -53,6 +53,10 @@ interface PreparedMethod {
 export const JSON_TYPE = /^application\/json\s*(?:;|$)/i;
 export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 
+/** A message about a body whose text may be secret: the parser's own quotes a piece of it. */
+const parserMessage = (request: ApiRequest, error: unknown): string =>
+  request.route.method.redact ? 'not valid JSON' : (error as Error).message;
+
 const parseBody = (request: ApiRequest): unknown => {
   if (request.isBodyTooLarge) {
     throw new ApiError(
@@ -68,7 +72,7 @@ const parseBody = (request: ApiRequest): unknown => {
   try {
     body = JSON.parse(text.startsWith('\ufeff') ? text.slice(1) : text);
   } catch (error) {
-    throw new ApiError('MalformedPayload', `Failed to parse JSON: ${(error as Error).message}`);
+    throw new ApiError('MalformedPayload', `Failed to parse JSON: ${parserMessage(request, error)}`);
   }
   if (body === null || typeof body !== 'object') {
     throw new ApiError('MalformedPayload', 'Failed to parse JSON: Must be an object or array');
@@ -124,7 +128,7 @@ const readQuery = (method: Method, search: string): Record<string, string> => {
   return query;
 };
 
-const checkBody = (schema: TSchema, body: unknown, request: ApiRequest, options: PipelineOptions): void => {
+const checkBody = (method: Method, schema: TSchema, body: unknown, request: ApiRequest, options: PipelineOptions): void => {
   const contentType = request.headers['content-type'];
   if (!JSON_TYPE.test(contentType ?? '')) {
     throw new ApiError(
@@ -141,8 +145,9 @@ const checkBody = (schema: TSchema, body: unknown, request: ApiRequest, options:
     );
   }
   if (request.bodyText?.includes('\\u0000')) {
-    const place = findNul(body);
-    if (place !== undefined) {
+    const found = findNul(body);
+    if (found !== undefined) {
+      const place = method.redact ? found.split('/').slice(0, 2).join('/') : found;
       throw new ApiError('InputError', `${place} contains a NUL character (\\u0000), which cannot be stored. Remove it.`);
     }
   }
@@ -180,7 +185,7 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
     checkParams(method, request.params);
     const query = readQuery(method, request.search);
     if (method.input) {
-      checkBody(method.input, body, request, options);
+      checkBody(method, method.input, body, request, options);
     }
     const result: unknown = await handler({
       ctx: served.ctx,

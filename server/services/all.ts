@@ -7,5 +7,15 @@ import { login } from './login/service.ts';
 import { notifyService } from './notify/service.ts';
 import { objectService } from './object/service.ts';
 import { queueService } from './queue/service.ts';
+import { secretsService } from './secrets/service.ts';
 
-export const allServices: readonly Service[] = [auth, objectService, queueService, hooksService, builtInWorkers, login, notifyService];
+export const allServices: readonly Service[] = [
+  auth,
+  objectService,
+  queueService,
+  hooksService,
+  builtInWorkers,
+  login,
+  notifyService,
+  secretsService,
+];

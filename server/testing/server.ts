@@ -16,7 +16,7 @@ import { newestSeq, parseEvents, readEventLog } from '../platform/event-log.ts';
 import type { BusEvent } from '../platform/events.ts';
 import { openKeyring } from '../platform/keyring.ts';
 import { makeLocalFetch } from '../platform/local-fetch.ts';
-import { silentLog } from '../platform/log.ts';
+import { type Log, silentLog } from '../platform/log.ts';
 import { makeMetrics } from '../platform/metrics.ts';
 import type { Platform, Service } from '../platform/service.ts';
 import { makeTestAuthenticator } from './authenticator.ts';
@@ -77,6 +77,8 @@ export interface WithServerOptions {
   /** Delivers the events (default: unless the database was given, because then another one may, and only one works at a time). */
   readonly relay?: boolean;
   readonly clock?: FakeClock;
+  /** Default: nothing is logged. */
+  readonly log?: Log;
   readonly db?: Db;
 }
 
@@ -102,7 +104,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
     bus,
     clock,
     random: seededRandom(1),
-    log: silentLog,
+    log: options.log ?? silentLog,
     metrics: makeMetrics(),
     keyring: openKeyring([{ id: 'test', key: Buffer.alloc(32, 1) }], seededRandom(2)),
     rootUrl: ROOT_URL,

@@ -1,10 +1,11 @@
 /** What the database tests of auth share. */
 import { authApi } from '@tscluster/api/auth/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
-import { ApiCallError } from '@tscluster/client/client.ts';
 import { withServer } from '../../testing/server.ts';
 import type { TestServer, WithServerOptions } from '../../testing/server.ts';
 import { auth } from './service.ts';
+
+export { refusal } from '../../testing/refusal.ts';
 
 export type AuthClient = Client<typeof authApi>;
 
@@ -34,18 +35,4 @@ export const withAuth = async (options: WithServerOptions = {}): Promise<AuthSer
       return server.client(authApi, { credentials: { clientId, accessToken } });
     },
   };
-};
-
-/** What a refused call says: status, code and the message without its footer. */
-export const refusal = async (call: Promise<unknown>): Promise<{ status: number; code: string; message: string }> => {
-  try {
-    await call;
-  } catch (error) {
-    if (error instanceof ApiCallError) {
-      const { message } = error.body as { message: string };
-      return { status: error.statusCode, code: error.code, message: message.split('\n\n---\n\n')[0] ?? '' };
-    }
-    throw error;
-  }
-  throw new Error('The call was not refused');
 };
