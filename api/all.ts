@@ -5,16 +5,18 @@ import { authApi } from './auth/api.ts';
 import { authEvents } from './auth/events.ts';
 import { hooksApi } from './hooks/api.ts';
 import { hooksEvents } from './hooks/events.ts';
+import { indexApi } from './index/api.ts';
 import { loginApi } from './login/api.ts';
 import { notifyApi } from './notify/api.ts';
 import { notifyEvents } from './notify/events.ts';
 import { objectApi } from './object/api.ts';
+import { purgeCacheApi } from './purge-cache/api.ts';
 import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
 import { secretsApi } from './secrets/api.ts';
 import { genericWorkerPayload } from './worker/payload.ts';
 
-export const apis: readonly Api[] = [authApi, queueApi, objectApi, hooksApi, loginApi, notifyApi, secretsApi];
+export const apis: readonly Api[] = [authApi, queueApi, objectApi, indexApi, purgeCacheApi, hooksApi, loginApi, notifyApi, secretsApi];
 export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, hooksEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */
 export const payloadSchemas: readonly NamedSchema[] = [genericWorkerPayload];

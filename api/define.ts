@@ -19,6 +19,8 @@ export type HttpMethod = 'get' | 'post' | 'put' | 'delete' | 'head';
 
 /** What a parameter's value must look like: a regular expression (unanchored unless it says so). */
 export type Pattern = RegExp;
+/** A check of a query value that no pattern expresses: answers with what is wrong, or undefined. */
+export type QueryCheck = (value: string) => string | undefined;
 
 export interface Method {
   readonly method: HttpMethod;
@@ -28,7 +30,7 @@ export interface Method {
   /** Parameters whose whole segment may be missing at the end of the route. */
   readonly optional?: readonly string[];
   readonly params?: Readonly<Record<string, Pattern>>;
-  readonly query?: Readonly<Record<string, Pattern>>;
+  readonly query?: Readonly<Record<string, Pattern | QueryCheck>>;
   readonly title: string;
   readonly description: string;
   readonly category: string;

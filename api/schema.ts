@@ -48,6 +48,8 @@ export const uri = (words: Words = {}): Schema<string> => string({ format: 'uri'
 export const boolean = (words: Words = {}): Schema<boolean> => make({ type: 'boolean', ...words });
 export const integer = (words: Words & { minimum?: number; maximum?: number; multipleOf?: number } = {}): Schema<number> =>
   make({ type: 'integer', ...words });
+/** Any number; where only some are meant, the method says which and refuses the others. */
+export const number = (words: Words = {}): Schema<number> => make({ type: 'number', ...words });
 /** One of some words. */
 export const stringEnum = <const V extends readonly string[]>(values: V, words: Words = {}): Schema<V[number]> =>
   make({ type: 'string', enum: values, ...words });

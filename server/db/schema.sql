@@ -138,6 +138,56 @@ CREATE INDEX last_fires_time ON hooks.last_fires USING btree (task_create_time);
 
 CREATE INDEX mails_not_before ON hooks.mails USING btree (not_before);
 
+create schema index;
+
+create table index.history (
+  path text collate "C" not null,
+  resolved timestamp with time zone not null,
+  task_id text collate "C" not null,
+  run_id integer not null,
+  task_group_id text collate "C" not null,
+  state text not null,
+  reason text not null,
+  scheduled timestamp with time zone not null,
+  started timestamp with time zone,
+  worker_group text,
+  worker_id text,
+  expires timestamp with time zone not null,
+  constraint history_pkey PRIMARY KEY (path, resolved, task_id, run_id)
+);
+
+create table index.namespaces (
+  parent text collate "C" not null,
+  name text collate platform.protocol_order not null,
+  expires timestamp with time zone not null,
+  constraint namespaces_pkey PRIMARY KEY (parent, name)
+);
+
+create table index.tasks (
+  namespace text collate "C" not null,
+  name text collate platform.protocol_order not null,
+  rank integer not null,
+  task_id text collate "C" not null,
+  data text not null,
+  expires timestamp with time zone not null,
+  inserted timestamp with time zone not null,
+  constraint tasks_pkey PRIMARY KEY (namespace, name)
+);
+
+create table index.waiting (
+  task_id text collate "C" not null,
+  run_id integer not null,
+  resolved timestamp with time zone not null,
+  paths text not null,
+  constraint waiting_pkey PRIMARY KEY (task_id, run_id)
+);
+
+CREATE INDEX history_expires ON index.history USING btree (expires);
+
+CREATE INDEX namespaces_expires ON index.namespaces USING btree (expires);
+
+CREATE INDEX tasks_expires ON index.tasks USING btree (expires);
+
 create schema login;
 
 create table login.links (
@@ -346,6 +396,18 @@ CREATE INDEX audit_entity ON platform.audit USING btree (entity_type, entity_id,
 CREATE INDEX blob_garbage_since ON platform.blob_garbage USING btree (since);
 
 CREATE INDEX blobs_digest ON platform.blobs USING btree (digest);
+
+create schema purge_cache;
+
+create table purge_cache.requests (
+  worker_pool_id text collate platform.protocol_order not null,
+  cache_name text collate platform.protocol_order not null,
+  before timestamp with time zone not null,
+  expires timestamp with time zone not null,
+  constraint requests_pkey PRIMARY KEY (worker_pool_id, cache_name)
+);
+
+CREATE INDEX requests_expires ON purge_cache.requests USING btree (expires);
 
 create schema queue;
 

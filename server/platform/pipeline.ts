@@ -113,8 +113,10 @@ const readQuery = (method: Method, search: string): Record<string, string> => {
       // every endpoint takes it; authentication reads it
     } else if (!pattern) {
       problems.push(`Query-string parameter: ${key} is not supported!`);
-    } else if (!pattern.test(value)) {
+    } else if (pattern instanceof RegExp && !pattern.test(value)) {
       problems.push(`Query-string parameter: ${key}=${JSON.stringify(value)} does not match expression: ${String(pattern)}`);
+    } else if (typeof pattern === 'function' && pattern(value) !== undefined) {
+      problems.push(`Query-string parameter: ${key}=${JSON.stringify(value)} is not valid, error: ${pattern(value)}`);
     } else if (value.includes('\0')) {
       problems.push(`Query-string parameter: ${key} contains a NUL character`);
     } else {

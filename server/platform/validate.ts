@@ -35,6 +35,17 @@ export const parseDateTime = (text: string): number => {
   return Date.parse(/(?:Z|[+-]\d\d:\d\d)$/.test(normal) ? normal : `${normal}Z`);
 };
 
+const FIRST_MS = Date.parse('0000-01-01T00:00:00.000Z');
+const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z');
+/** Whether an instant can be written as the protocol writes instants: with a year of four digits. False for NaN. */
+export const isWritableTime = (timeMs: number): boolean => timeMs >= FIRST_MS && timeMs <= LAST_MS;
+
+/** Milliseconds since the epoch of anything that browsers read as a date, for the few places where the protocol takes that; NaN when it is none. */
+export const parseAnyDate = (text: string): number => {
+  const timeMs = parseDateTime(text);
+  return Number.isNaN(timeMs) ? Date.parse(text) : timeMs;
+};
+
 export interface Validator {
   /** undefined when valid; else the problems, one line each (Ajv's wording). Writes defaults into `data`. */
   validate(schema: TSchema, data: unknown): readonly string[] | undefined;

@@ -19,6 +19,8 @@ export interface Subscription {
   readonly bindings: readonly Binding[];
   /** Handles one event in a transaction that also notes the delivery: handling twice changes nothing. A throw redelivers, five times at most. */
   readonly handle: (event: BusEvent, tx: Tx) => Promise<void>;
+  /** Several at once, in order and in one transaction, where the bus has them; for those who gain by it. A throw redelivers them one by one. */
+  readonly handleMany?: (events: readonly BusEvent[], tx: Tx) => Promise<void>;
 }
 
 export interface Bus {

@@ -11,6 +11,8 @@ import { type Waker, makeWaker } from '../waker.ts';
 import { type Binding, type Bus, type Subscription, bindingsMatch } from './bus.ts';
 
 const MAX_ATTEMPTS = 5;
+/** Events in one transaction, for those who take several. */
+const MAX_TOGETHER = 100;
 const RETRY_MS = 1_000;
 /** The safety net for deliveries written by another process. */
 const POLL_MS = 5_000;
@@ -31,23 +33,33 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
     return known;
   };
 
-  const handleNext = async (subscription: Subscription): Promise<boolean> => {
-    let seq: number | undefined;
+  /** Handles up to `limit` of the events that wait, in one transaction; answers with how many those were. */
+  const handleNext = async (subscription: Subscription, limit: number): Promise<number> => {
+    let seqs: number[] = [];
     try {
       return await db.tx(async tx => {
-        const [row] = await tx<{ seq: number; event: string }>`
+        const rows = await tx<{ seq: number; event: string }>`
           select seq, event from platform.deliveries where subscription = ${subscription.name}
-          order by subscription, seq limit 1 for update skip locked`;
-        if (!row) {
-          return false;
+          order by subscription, seq limit ${limit} for update skip locked`;
+        seqs = rows.map(row => row.seq);
+        const events = rows.map(row => JSON.parse(row.event) as BusEvent);
+        const [first] = events;
+        if (first) {
+          await (subscription.handleMany ? subscription.handleMany(events, tx) : subscription.handle(first, tx));
+          await tx`delete from platform.deliveries where subscription = ${subscription.name} and seq = any(${seqs}::bigint[])`;
         }
-        seq = row.seq;
-        await subscription.handle(JSON.parse(row.event) as BusEvent, tx);
-        await tx`delete from platform.deliveries where subscription = ${subscription.name} and seq = ${row.seq}`;
-        return true;
+        return rows.length;
       });
     } catch (error) {
-      log.error({ err: error, subscription: subscription.name, seq }, 'event handler failed');
+      log.error({ err: error, subscription: subscription.name, seqs }, 'event handler failed');
+      if (seqs.length > 1) {
+        // whose fault it is shows when each goes alone
+        for (const _ of seqs) {
+          await handleNext(subscription, 1);
+        }
+        return seqs.length;
+      }
+      const [seq] = seqs;
       if (seq !== undefined) {
         const [row] = await db<{ attempts: number }>`
           update platform.deliveries set attempts = attempts + 1
@@ -55,11 +67,11 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
         if (row && row.attempts >= MAX_ATTEMPTS) {
           await db`delete from platform.deliveries where subscription = ${subscription.name} and seq = ${seq}`;
           log.error({ subscription: subscription.name, seq }, 'event given up');
-          return true;
+          return 1;
         }
       }
       await clock.sleep(RETRY_MS, stopping.signal);
-      return true;
+      return 1;
     }
   };
 
@@ -68,7 +80,7 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
     wakers.set(subscription.name, waker);
     while (!stopping.signal.aborted) {
       try {
-        if (!(await handleNext(subscription))) {
+        if ((await handleNext(subscription, subscription.handleMany ? MAX_TOGETHER : 1)) === 0) {
           await waker.wait(POLL_MS);
         }
       } catch (error) {

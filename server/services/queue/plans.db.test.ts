@@ -1,10 +1,7 @@
-/**
- * Plans of the hot statements, made as the lane makes them: generic, on empty tables, right after the migrations. A plan made then may stay for long, so
- * it must not read a table from end to end, nor an index by anything but its leading columns.
- */
+/** Plans of the hot statements: index look-ups only. */
 import { expect, test } from 'vitest';
-import { HOT_OPTIONS } from '../../db/lane.ts';
 import type { Statement } from '../../db/sql.ts';
+import { findScans } from '../../testing/plans.ts';
 import { testDatabase } from '../../testing/template.ts';
 import { answeredStatement, claimStatement, reclaimStatement, unansweredStatement } from './claim.db.ts';
 import { createStatement } from './create.db.ts';
@@ -55,20 +52,5 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
 
 test.for(Object.entries(STATEMENTS))('%s looks things up by index only', async ([, statement]) => {
   const { db } = await testDatabase();
-  const client = await db.connect({ options: HOT_OPTIONS });
-  try {
-    await client.query(`prepare hot as ${statement.text}`);
-    const nulls = statement.values.map(() => 'null').join(', ');
-    const { rows } = await client.query<{ 'QUERY PLAN': string }>(`explain (costs off) execute hot(${nulls})`);
-    const plan = rows.map(row => row['QUERY PLAN']);
-    if (process.env['SHOW_PLANS']) {
-      console.log(plan.join('\n'));
-    }
-    expect(plan.filter(line => /Seq Scan|Hash Join|Merge Join|Bitmap/.test(line))).toEqual([]);
-    // an index scan without a condition reads all of it
-    const scans = plan.flatMap((line, i) => (/Index (Only )?Scan/.test(line) ? [{ line, next: plan[i + 1] ?? '' }] : []));
-    expect(scans.filter(({ next }) => !next.includes('Index Cond:'))).toEqual([]);
-  } finally {
-    await client.end();
-  }
+  expect(await findScans(db, statement)).toEqual([]);
 });
