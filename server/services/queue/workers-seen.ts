@@ -1,6 +1,6 @@
 /**
  * Records what workers and task queues show of themselves, behind the hot path: telling costs a map entry, one transaction for all of them follows a
- * moment later. A worker that only asks is written once in half an hour; the runs it claims are written each time, so many as it gets in that moment
+ * second later. A worker that only asks is written once in half an hour; the runs it claims are written each time, so many as it gets in that second
  * in one row. What was told but not written when the process dies is lost: it is information for people, nothing depends on it.
  *
  * Quarantined workers are few and asked for at every claim: all of them are kept in memory, changed at once by a change in this process, and read again
@@ -15,7 +15,8 @@ import { listQuarantined, type SeenWorker, upsertSeenWorkers, type WorkerKey } f
 const DAY_MS = 24 * 3_600_000;
 /** How often a worker or a task queue is renewed that is seen all the time. */
 const RENEW_MS = 30 * 60_000;
-const WRITE_DELAY_MS = 50;
+/** Under load one transaction a second serves everybody; whoever reads workers lets it be written first. */
+const WRITE_DELAY_MS = 1_000;
 const RECENT_TASKS = 20;
 /** Keys whose last renewal is remembered; beyond that the ones renewed first are forgotten, which costs a write too many. */
 const MAX_REMEMBERED = 50_000;

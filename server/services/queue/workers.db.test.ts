@@ -128,7 +128,7 @@ test('what is told again and again is written once in half an hour', async () =>
 
 test('what is told is written without being asked for', async () => {
   ctx.seen.worker('prov/behind', 'wg', 'behind', []);
-  await server.clock.tick({ ms: 60 });
+  await server.clock.tick({ seconds: 1 });
   await expect.poll(() => server.db`select 1 from queue.workers where worker_id = 'behind'`).toHaveLength(1);
 });
 
