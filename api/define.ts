@@ -6,7 +6,10 @@
  */
 import type { Static, TSchema } from 'typebox';
 
-/** A scope expression template: what a caller must satisfy, with `<param>` placeholders (protocol: "Scopes and scope expressions"). */
+/**
+ * A scope expression template: what a caller must satisfy, with `<param>` placeholders (protocol: "Scopes and scope expressions"). Alternatives stand
+ * with the weakest first, but those that a `for` makes with the strongest first: which to propose to a caller without any follows from that.
+ */
 export type ScopeTemplate =
   | string
   | { AllOf: readonly ScopeTemplateItem[] }

@@ -285,29 +285,39 @@ function renderText(template: string, params: TemplateParams): string {
   return text;
 }
 
+export interface RenderOptions {
+  /** Alternatives that a `for` makes stand in the order of their list, by convention the strongest first; this turns them round. */
+  readonly weakestFirst?: boolean;
+}
+
 /**
  * Fills in a template. Values are not looked into: `<x>` in one stays text. Undefined means that nothing is required (an `if` without `else` at the
  * top). Throws `TemplateParamError` when a parameter that is needed is missing or of the wrong kind.
  */
-export function renderTemplate(template: ScopeTemplate, params: TemplateParams): ScopeExpression | undefined {
+export function renderTemplate(template: ScopeTemplate, params: TemplateParams, options: RenderOptions = {}): ScopeExpression | undefined {
   if (typeof template === 'string') {
     return renderText(template, params);
   }
   if ('AllOf' in template) {
-    return { AllOf: renderItems(template.AllOf, params) };
+    return { AllOf: renderItems(template.AllOf, params, options, false) };
   }
   if ('AnyOf' in template) {
-    return { AnyOf: renderItems(template.AnyOf, params) };
+    return { AnyOf: renderItems(template.AnyOf, params, options, options.weakestFirst ?? false) };
   }
   const flag = params[template.if];
   if (typeof flag !== 'boolean') {
     throw new TemplateParamError(template.if, 'boolean');
   }
   const chosen = flag ? template.then : template.else;
-  return chosen === undefined ? undefined : renderTemplate(chosen, params);
+  return chosen === undefined ? undefined : renderTemplate(chosen, params, options);
 }
 
-function renderItems(items: readonly ScopeTemplateItem[], params: TemplateParams): ScopeExpression[] {
+function renderItems(
+  items: readonly ScopeTemplateItem[],
+  params: TemplateParams,
+  options: RenderOptions,
+  isTurned: boolean,
+): ScopeExpression[] {
   const rendered: ScopeExpression[] = [];
   for (const item of items) {
     if (typeof item === 'object' && 'for' in item) {
@@ -316,12 +326,12 @@ function renderItems(items: readonly ScopeTemplateItem[], params: TemplateParams
         throw new TemplateParamError(item.in, 'array');
       }
       const own: Record<string, unknown> = { ...params };
-      for (const value of list) {
+      for (const value of isTurned ? list.toReversed() : list) {
         own[item.for] = value;
         rendered.push(renderText(item.each, own));
       }
     } else {
-      const part = renderTemplate(item, params);
+      const part = renderTemplate(item, params, options);
       if (part !== undefined) {
         rendered.push(part);
       }

@@ -1,10 +1,11 @@
 /** Authorisation of one request: authenticates at most once and lazily, renders the declared scopes, and says precisely what is missing. */
 import crypto from 'node:crypto';
 import type { ScopeTemplate } from '@tscluster/api/define.ts';
-import { type ScopeExpression, missingScopes, renderTemplate, satisfies } from '@tscluster/api/scopes.ts';
+import { type ScopeExpression, renderTemplate, satisfies } from '@tscluster/api/scopes.ts';
 import { type Authenticator, type Caller, type HawkRequest, hasTwoSchemes, toCaller } from './caller.ts';
 import type { Clock } from './clock.ts';
 import { ApiError } from './errors.ts';
+import { type Limit, describeMissing, limitOf, missingText } from './missing-scopes.ts';
 
 /** What a request with both a header and a bewit is told. */
 export const TWO_SCHEMES = 'Request uses two authentication schemes at once: an Authorization header and a bewit. Send only one of them.';
@@ -28,13 +29,22 @@ export interface Authorization {
   readonly done: boolean;
 }
 
-/** Throws `AuthenticationFailed` or `InsufficientScopes` unless the caller satisfies the expression. */
-export const requireScopes = (who: Caller, expression: ScopeExpression): void => {
+/**
+ * Throws `AuthenticationFailed` or `InsufficientScopes` unless the caller satisfies the expression. The error tells what is missing; `more` adds the
+ * order in which alternatives are proposed, and what limits the credentials.
+ */
+export const requireScopes = (
+  who: Caller,
+  expression: ScopeExpression,
+  more: () => { readonly preferred?: ScopeExpression | undefined; readonly limitedBy?: Limit | undefined } = () => ({}),
+): void => {
   if (who.failure !== undefined) {
     throw new ApiError('AuthenticationFailed', who.failure);
   }
   if (!satisfies(who.scopes, expression)) {
-    throw new ApiError('InsufficientScopes', insufficientText(who, expression));
+    const { preferred, limitedBy } = more();
+    const details = describeMissing(who, preferred ?? expression, limitedBy);
+    throw new ApiError('InsufficientScopes', missingText(who, expression, details), {}, details);
   }
 };
 
@@ -75,26 +85,14 @@ export const makeAuthorization = (
         done = true;
         return;
       }
-      requireScopes(await caller(), expression);
+      requireScopes(await caller(), expression, () => ({
+        preferred: renderTemplate(template, params, { weakestFirst: true }),
+        limitedBy: limitOf(request),
+      }));
       done = true;
     },
     get done() {
       return done;
     },
   };
-};
-
-const fence = (expression: ScopeExpression): string =>
-  ['```', typeof expression === 'string' ? expression : JSON.stringify(expression, null, 2), '```'].join('\n');
-
-const insufficientText = (caller: Caller, required: ScopeExpression): string => {
-  if (!caller.hasCredentials) {
-    return ['This request requires Taskcluster credentials that satisfy the following scope expression:', fence(required)].join('\n\n');
-  }
-  return [
-    `Client ID ${caller.clientId} does not have sufficient scopes and is missing the following scopes:`,
-    fence(missingScopes(caller.scopes, required) ?? required),
-    'This request requires the client to satisfy the following scope expression:',
-    fence(required),
-  ].join('\n\n');
 };

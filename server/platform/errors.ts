@@ -17,15 +17,20 @@ export const COMMON_ERROR_CODES = {
 
 export type CommonErrorCode = keyof typeof COMMON_ERROR_CODES;
 
-/** Ends a request. `{{key}}` in the message is filled from the details; the details themselves are not sent. */
+/**
+ * Ends a request. `{{key}}` in the message is filled from the details; the details themselves are not sent. What is `shown` is: programs find it as
+ * `details` in the body.
+ */
 export class ApiError extends Error {
   readonly code: string;
   readonly details: Readonly<Record<string, unknown>>;
-  constructor(code: string, message: string, details: Readonly<Record<string, unknown>> = {}) {
+  readonly shown: object | undefined;
+  constructor(code: string, message: string, details: Readonly<Record<string, unknown>> = {}, shown?: object) {
     super(fillMessage(message, details));
     this.name = 'ApiError';
     this.code = code;
     this.details = details;
+    this.shown = shown;
   }
 }
 
@@ -63,8 +68,8 @@ export interface ErrorContext {
   readonly time: Date;
 }
 
-/** The body of an error reply, laid out as the protocol has it (four padded lines below the text). */
-export const errorBody = (code: string, status: number, text: string, context: ErrorContext): object => {
+/** The body of an error reply, laid out as the protocol has it (four padded lines below the text), with `details` where there are some. */
+export const errorBody = (code: string, status: number, text: string, context: ErrorContext, details?: object): object => {
   const time = context.time.toISOString();
   const footer = [`* method:     ${context.method}`, `* errorCode:  ${code}`, `* statusCode: ${status}`, `* time:       ${time}`].join(
     '\n',
@@ -72,6 +77,7 @@ export const errorBody = (code: string, status: number, text: string, context: E
   return {
     code,
     message: `${text}\n\n---\n\n${footer}`,
+    ...(details ? { details } : {}),
     requestInfo: { method: context.method, params: context.params, payload: context.payload, time },
   };
 };

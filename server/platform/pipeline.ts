@@ -246,12 +246,13 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
     }
     const status = statuses[code] ?? 500;
     const redact = request.route.method.redact;
-    const body = errorBody(code, status, text, {
+    const context = {
       method: request.route.name,
       params: request.params,
       payload: redact && payload !== undefined ? redact(payload) : payload,
       time: clock.now(),
-    });
+    };
+    const body = errorBody(code, status, text, context, known?.shown);
     return { status, headers: status === 401 ? { 'www-authenticate': 'hawk' } : {}, body: JSON.stringify(body) };
   };
 

@@ -25,13 +25,10 @@ const refuse = (hook: HookKey, { error, call }: Failure): never => {
   if (!call || !(error instanceof ApiCallError)) {
     return inputError('While firing hook:\n\n{{problem}}', { problem: call ? String(error) : error.message });
   }
-  const { requestInfo } = (error.body ?? {}) as { requestInfo?: unknown };
+  const { requestInfo, details } = (error.body ?? {}) as { requestInfo?: unknown; details?: object };
   if (error.code === 'InsufficientScopes') {
-    throw new ApiError('InsufficientScopes', 'The role `{{role}}` does not have sufficient scopes to create the task:\n\n{{problem}}', {
-      role: roleOf(hook),
-      problem: error.message,
-      createTask: requestInfo,
-    });
+    const text = 'The role `{{role}}` does not have sufficient scopes to create the task:\n\n{{problem}}';
+    throw new ApiError('InsufficientScopes', text, { role: roleOf(hook), problem: error.message, createTask: requestInfo }, details);
   }
   return inputError('While calling createTask: {{code}}\n\n{{problem}}', {
     code: error.code,
