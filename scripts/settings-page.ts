@@ -1,4 +1,5 @@
 /** The operators' table of settings, from their declarations. */
+import { busSettings } from '../server/platform/bus/open.ts';
 import type { Setting, Settings } from '../server/platform/config.ts';
 import { eventLogSettings } from '../server/platform/event-log.ts';
 
@@ -43,7 +44,7 @@ export const describeSettings = (
   services: readonly Section[],
   workerSettings: Readonly<Record<string, WorkerSetting>>,
 ): string => {
-  const sections = [{ name: 'the relay of events', settings: eventLogSettings }, ...services]
+  const sections = [{ name: 'events', settings: busSettings }, { name: 'the relay of events', settings: eventLogSettings }, ...services]
     .filter(service => Object.keys(service.settings).length > 0)
     .map(service => table(service.name, Object.values(service.settings).map(row)));
   const ofWorker = Object.values(workerSettings).map(({ env, meaning, fallback, secret }) => {

@@ -83,6 +83,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
   const [keep, ...configs] = readAllSettings([eventLogSettings, ...options.services.map(service => service.settings)], options.environment);
   const lanes: Lane[] = [];
   const notifier = openNotifier(db, clock, log, options.alone ?? false);
+  options.bus.attach(notifier);
   let app: FastifyInstance | undefined;
 
   const requireApp = (): FastifyInstance => {

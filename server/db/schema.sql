@@ -332,12 +332,23 @@ create table platform.blobs (
   constraint blobs_pkey PRIMARY KEY (store, key)
 );
 
+create table platform.dead_letters (
+  id bigint generated always as identity not null,
+  subscription text collate "C" not null,
+  event_id text not null,
+  event text not null,
+  error text not null,
+  at timestamp with time zone not null,
+  constraint dead_letters_pkey PRIMARY KEY (id)
+);
+
 create table platform.deliveries (
   subscription text collate "C" not null,
   seq bigint generated always as identity not null,
   event_id text not null,
   attempts integer default 0 not null,
   event text not null,
+  retry_at timestamp with time zone,
   constraint deliveries_pkey PRIMARY KEY (subscription, seq),
   constraint deliveries_subscription_fkey FOREIGN KEY (subscription) REFERENCES platform.subscriptions(name) ON DELETE CASCADE
 ) with (
@@ -359,6 +370,17 @@ create table platform.event_log (
   autovacuum_vacuum_threshold=20000
 );
 
+create table platform.handled (
+  subscription text collate "C" not null,
+  event_id text collate "C" not null,
+  at timestamp with time zone not null,
+  constraint handled_pkey PRIMARY KEY (subscription, event_id)
+) with (
+  autovacuum_vacuum_cost_delay=0,
+  autovacuum_vacuum_scale_factor=0,
+  autovacuum_vacuum_threshold=5000
+);
+
 create table platform.migrations (
   number integer not null,
   name text not null,
@@ -378,6 +400,10 @@ create table platform.outbox (
 create table platform.subscriptions (
   name text collate "C" not null,
   bindings text not null,
+  seen timestamp with time zone,
+  bound text default '[]'::text not null,
+  settled boolean default false not null,
+  refused text default '[]'::text not null,
   constraint subscriptions_pkey PRIMARY KEY (name)
 );
 
@@ -396,6 +422,10 @@ CREATE INDEX audit_entity ON platform.audit USING btree (entity_type, entity_id,
 CREATE INDEX blob_garbage_since ON platform.blob_garbage USING btree (since);
 
 CREATE INDEX blobs_digest ON platform.blobs USING btree (digest);
+
+CREATE INDEX dead_letters_at ON platform.dead_letters USING btree (at);
+
+CREATE INDEX handled_at ON platform.handled USING btree (at);
 
 create schema purge_cache;
 

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { testDatabase } from '../testing/template.ts';
-import { type FakeClock, makeFakeClock } from '../testing/clock.ts';
+import { type FakeClock, makeFakeClock, makeFastClock } from '../testing/clock.ts';
 import type { Db } from '../db/sql.ts';
 import type { Bus } from './bus/bus.ts';
 import { openMemoryBus } from './bus/memory.ts';
 import { openPostgresBus } from './bus/postgres.ts';
-import { systemClock } from './clock.ts';
 import { newestSeq, parseEvents, readEventLog, trimEventLog } from './event-log.ts';
 import { type BusEvent, publishAll } from './events.ts';
 import { silentLog } from './log.ts';
@@ -211,7 +210,7 @@ describe('the event log', () => {
 describe('the bus on Postgres', () => {
   it('hands each subscription what it wants, in order, and again after a failure', async () => {
     const { db } = await testDatabase();
-    const bus = openPostgresBus(db, { ...systemClock, sleep: (_ms, signal) => systemClock.sleep(1, signal) }, silentLog);
+    const bus = openPostgresBus({ db, clock: makeFastClock(20), log: silentLog, metrics: makeMetrics(), abandonedMs: 1e9 });
     const got: string[] = [];
     let failures = 1;
     let finish = (): void => {};

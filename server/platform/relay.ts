@@ -15,10 +15,14 @@ import { makeWaker } from './waker.ts';
 
 const LOCK = 7_202_602;
 const BATCH = 500;
+/** A batch ends before the row that would make it larger than this, so that a long backlog drains in bounded memory; its first row is always in it. */
+const BATCH_BYTES = 8 * 1024 * 1024;
 const POLL_MS = 2_000;
 /** After a batch the relay rests this long, so that under load one commit of its own serves many transactions. */
 const REST_MS = 20;
 const MAX_BACKOFF_MS = 30_000;
+/** A relay whose bus is away for longer lets another one work, whose bus may not be. */
+const AWAY_MS = 10_000;
 const TRIM_MS = 10_000;
 /** Rows of the event log removed at once; more than are written between two batches. */
 const TRIM_BATCH = 5_000;
@@ -63,7 +67,9 @@ export const startRelay = (options: RelayOptions): Relay => {
     try {
       // the rows come back in the order of the deletion, which is any
       const rows = await query<{ id: number; msg: string }>`
-        with taken as (delete from platform.outbox where id in (select id from platform.outbox order by id limit ${BATCH}) returning id, msg),
+        with head as (select id, msg from platform.outbox order by id limit ${BATCH}),
+          sized as (select id, sum(octet_length(msg)) over (order by id) - octet_length(msg) as before from head),
+          taken as (delete from platform.outbox where id in (select id from sized where before < ${BATCH_BYTES}) returning id, msg),
           logged as (
             insert into platform.event_log (seq, outbox_id, written, msg)
             select ${newest}::bigint + row_number() over (order by id), id, ${clock.now()}, msg from taken)
@@ -72,8 +78,9 @@ export const startRelay = (options: RelayOptions): Relay => {
         await client.query('commit');
         return 0;
       }
-      const events = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseEvents(row.id, row.msg));
       const tx = Object.assign(query, { afterCommit: () => undefined }) as unknown as Tx;
+      await bus.prepare(tx);
+      const events = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseEvents(row.id, row.msg));
       await bus.deliver(tx, events);
       await client.query('commit');
       newest += rows.length;
@@ -106,10 +113,32 @@ export const startRelay = (options: RelayOptions): Relay => {
     }
   };
 
+  /** Whether the bus can take events now, or soon. */
+  const isReady = async (): Promise<boolean> => {
+    const away = new AbortController();
+    const giveUp = (): void => away.abort(new Error('The bus is away'));
+    const ready = bus.ready(away.signal);
+    if (!ready) {
+      return true;
+    }
+    const timer = clock.setTimer(AWAY_MS, giveUp);
+    stopping.signal.addEventListener('abort', giveUp);
+    try {
+      await ready;
+      return true;
+    } catch {
+      return false;
+    } finally {
+      timer.cancel();
+      stopping.signal.removeEventListener('abort', giveUp);
+    }
+  };
+
+  /** Relays until it is stopped, or until the bus is away. */
   const work = async (client: pg.Client): Promise<void> => {
     let backoffMs = 100;
     newest = await newestSeq(queryOn(client));
-    while (!stopping.signal.aborted) {
+    while (!stopping.signal.aborted && (await isReady())) {
       const waitingForEmpty = drains;
       drains = [];
       try {
@@ -145,6 +174,7 @@ export const startRelay = (options: RelayOptions): Relay => {
     while (!stopping.signal.aborted) {
       let client: pg.Client | undefined;
       try {
+        await bus.ready(stopping.signal);
         client = await db.connect({ applicationName: 'taskcluster relay' });
         client.on('error', () => undefined); // the next statement reports it
         const query = queryOn(client);

@@ -4,7 +4,7 @@ import { migrate } from '../db/migrate.ts';
 import { type Db, openDb } from '../db/sql.ts';
 import { explainPortProblem } from '../local/front-door.ts';
 import { type RunningServer, type ServerOptions, startServer } from '../main.ts';
-import { openPostgresBus } from '../platform/bus/postgres.ts';
+import { openBus } from '../platform/bus/open.ts';
 import { systemClock as clock, systemRandom as random } from '../platform/clock.ts';
 import { type Key, openKeyring } from '../platform/keyring.ts';
 import { makeMetrics, serveMetrics } from '../platform/metrics.ts';
@@ -45,7 +45,8 @@ export const startProcess = async (parts: AsyncDisposableStack, options: Process
   parts.defer(() => db.close());
   await (prepare ?? migrate)(db);
   const keyring = openKeyring(keys, random);
-  const server = await startServer({ ...rest, db, bus: openPostgresBus(db, clock, log), clock, random, metrics, keyring });
+  const bus = openBus({ db, clock, random, log, metrics, environment: rest.environment });
+  const server = await startServer({ ...rest, db, bus, clock, random, metrics, keyring });
   parts.defer(() => server.close());
   return { server, metricsPort: metricsServer?.port };
 };

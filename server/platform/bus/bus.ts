@@ -1,10 +1,11 @@
 /**
  * What carries events from the outbox to subscribers. The relay calls `deliver` inside the transaction that deletes the outbox rows: a bus on Postgres
- * writes its rows in it; a broker confirms before it returns. `memory` and `postgres` are here; RabbitMQ joins behind the same interface.
+ * writes its rows in it; a broker confirms before it returns. `memory`, `postgres` and `amqp` are behind this interface; `open.ts` chooses.
  */
 import { routingKeyMatches } from '@tscluster/api/routing-key.ts';
 import type { Tx } from '../../db/sql.ts';
 import type { BusEvent } from '../events.ts';
+import type { Notifier } from '../notify.ts';
 
 export interface Binding {
   /** Full exchange name. */
@@ -16,14 +17,24 @@ export interface Binding {
 export interface Subscription {
   /** `index/task-completed`: unique, durable, the same in every process that serves it. */
   readonly name: string;
-  readonly bindings: readonly Binding[];
-  /** Handles one event in a transaction that also notes the delivery: handling twice changes nothing. A throw redelivers, five times at most. */
+  /** `stored`: those that `rebind` has recorded, none before; for a service that changes them while it runs. */
+  readonly bindings: readonly Binding[] | 'stored';
+  /**
+   * Handles one event in a transaction that also notes the delivery: handling twice changes nothing. Events come one at a time and in order, however
+   * many processes serve the subscription. A throw redelivers after a pause, five times at most; then the event is put aside.
+   */
   readonly handle: (event: BusEvent, tx: Tx) => Promise<void>;
   /** Several at once, in order and in one transaction, where the bus has them; for those who gain by it. A throw redelivers them one by one. */
   readonly handleMany?: (events: readonly BusEvent[], tx: Tx) => Promise<void>;
 }
 
 export interface Bus {
+  /** Lets the bus wake its like in other processes, and be woken. Called once, before `subscribe`. */
+  attach(notifier: Pick<Notifier, 'notify' | 'onNotify'>): void;
+  /** Resolves when the bus can take events, and rejects when `signal` aborts before; undefined when it can now. */
+  ready(signal: AbortSignal): Promise<void> | undefined;
+  /** Called in the relay's transaction once it has taken its rows: learns which subscriptions have changed up to now. */
+  prepare(tx: Tx): Promise<void>;
   /** Whether anybody may want events of this outbox text; false only when nobody does, so that they need not be looked at. */
   wants(msg: string): boolean;
   /** Takes events in order; when it returns they are safe. Throws when the bus is down: the events stay in the outbox. */
@@ -45,3 +56,14 @@ export const bindingsMatch = (bindings: readonly Binding[], event: BusEvent): bo
       binding.exchange === event.exchange &&
       (routingKeyMatches(binding.pattern, event.routingKey) || event.cc.some(key => routingKeyMatches(binding.pattern, key))),
   );
+
+/** Hands events to a subscription's handler, in one transaction: several only to one that takes several. */
+export const handleAll = async (subscription: Subscription, events: readonly BusEvent[], tx: Tx): Promise<void> => {
+  if (subscription.handleMany) {
+    await subscription.handleMany(events, tx);
+    return;
+  }
+  for (const event of events) {
+    await subscription.handle(event, tx);
+  }
+};

@@ -1,18 +1,22 @@
 /** The bus in memory, for tests of one process: subscribers run right after the relay's commit. */
 import type { Db } from '../../db/sql.ts';
-import { type Bus, type Subscription, bindingsMatch } from './bus.ts';
+import { type Binding, type Bus, type Subscription, bindingsMatch } from './bus.ts';
 
 export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
   const subscriptions: Subscription[] = [];
+  const bindings = new Map<string, readonly Binding[]>();
   let work: Promise<void> = Promise.resolve();
 
   return {
+    attach: () => undefined,
+    ready: () => undefined,
+    prepare: () => Promise.resolve(),
     wants: () => true,
     deliver: () => Promise.resolve(),
     delivered: events => {
       for (const event of events) {
         for (const subscription of subscriptions) {
-          if (bindingsMatch(subscription.bindings, event)) {
+          if (bindingsMatch(bindings.get(subscription.name) ?? [], event)) {
             work = work.then(() => db.tx(tx => subscription.handle(event, tx)));
           }
         }
@@ -20,16 +24,13 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
     },
     subscribe: subscription => {
       subscriptions.push(subscription);
+      if (subscription.bindings !== 'stored') {
+        bindings.set(subscription.name, subscription.bindings);
+      }
       return Promise.resolve();
     },
-    rebind: (tx, name, bindings) => {
-      tx.afterCommit(() => {
-        const index = subscriptions.findIndex(subscription => subscription.name === name);
-        const found = subscriptions[index];
-        if (found) {
-          subscriptions[index] = { ...found, bindings };
-        }
-      });
+    rebind: (tx, name, wanted) => {
+      tx.afterCommit(() => void bindings.set(name, wanted));
       return Promise.resolve();
     },
     close: () => work,

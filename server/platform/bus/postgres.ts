@@ -1,87 +1,55 @@
 /**
  * The bus on Postgres: an event becomes one row per subscription that wants it, in the relay's own transaction; a consumer handles rows in order and
  * deletes each in the transaction of its effect. So an event is handled exactly once even when processes die at any point.
+ *
+ * Several processes may serve a subscription: whoever holds the lock of its first row handles it, the others wait. Which subscriptions there are is
+ * kept in memory and compared by version in the relay's transaction, so that an event committed after a change follows the change.
  */
 import type { Db, Tx } from '../../db/sql.ts';
 import { json } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
 import type { BusEvent } from '../events.ts';
 import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Notifier } from '../notify.ts';
 import { type Waker, makeWaker } from '../waker.ts';
-import { type Binding, type Bus, type Subscription, bindingsMatch } from './bus.ts';
+import { type Bus, type Subscription, bindingsMatch } from './bus.ts';
+import { handleNextDeliveries } from './deliveries.ts';
+import { startHousekeeping } from './housekeeping.ts';
+import { type SubscriptionRow, listSubscriptions, readVersion, recordBindings, recordSubscription } from './subscriptions.db.ts';
 
-const MAX_ATTEMPTS = 5;
-/** Events in one transaction, for those who take several. */
-const MAX_TOGETHER = 100;
 const RETRY_MS = 1_000;
-/** The safety net for deliveries written by another process. */
+/** The safety net for deliveries whose notification was lost, and for those left by a process that died. */
 const POLL_MS = 5_000;
 
-export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
+export interface PostgresBusOptions {
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** A subscription that nobody has served for so long is removed, with what waits for it. */
+  readonly abandonedMs: number;
+}
+
+export const openPostgresBus = (options: PostgresBusOptions): Bus => {
+  const { db, clock, log } = options;
   const wakers = new Map<string, Waker>();
   /** Subscriptions that got events in the transaction under way. */
   const served = new Set<string>();
   const stopping = new AbortController();
   const consumers: Promise<void>[] = [];
-  let known: { name: string; bindings: readonly Binding[] }[] | undefined;
+  const housekeeping = startHousekeeping({ ...options, served: () => [...wakers.keys()] });
+  let notifier: Pick<Notifier, 'notify' | 'onNotify'> | undefined;
+  let known: { readonly version: number; readonly subscriptions: readonly SubscriptionRow[] } | undefined;
 
-  const subscriptions = async (tx: Tx): Promise<{ name: string; bindings: readonly Binding[] }[]> => {
-    known ??= (await tx<{ name: string; bindings: string }>`select name, bindings from platform.subscriptions`).map(row => ({
-      name: row.name,
-      bindings: JSON.parse(row.bindings) as Binding[],
-    }));
-    return known;
-  };
-
-  /** Handles up to `limit` of the events that wait, in one transaction; answers with how many those were. */
-  const handleNext = async (subscription: Subscription, limit: number): Promise<number> => {
-    let seqs: number[] = [];
-    try {
-      return await db.tx(async tx => {
-        const rows = await tx<{ seq: number; event: string }>`
-          select seq, event from platform.deliveries where subscription = ${subscription.name}
-          order by subscription, seq limit ${limit} for update skip locked`;
-        seqs = rows.map(row => row.seq);
-        const events = rows.map(row => JSON.parse(row.event) as BusEvent);
-        const [first] = events;
-        if (first) {
-          await (subscription.handleMany ? subscription.handleMany(events, tx) : subscription.handle(first, tx));
-          await tx`delete from platform.deliveries where subscription = ${subscription.name} and seq = any(${seqs}::bigint[])`;
-        }
-        return rows.length;
-      });
-    } catch (error) {
-      log.error({ err: error, subscription: subscription.name, seqs }, 'event handler failed');
-      if (seqs.length > 1) {
-        // whose fault it is shows when each goes alone
-        for (const _ of seqs) {
-          await handleNext(subscription, 1);
-        }
-        return seqs.length;
-      }
-      const [seq] = seqs;
-      if (seq !== undefined) {
-        const [row] = await db<{ attempts: number }>`
-          update platform.deliveries set attempts = attempts + 1
-          where subscription = ${subscription.name} and seq = ${seq} returning attempts`;
-        if (row && row.attempts >= MAX_ATTEMPTS) {
-          await db`delete from platform.deliveries where subscription = ${subscription.name} and seq = ${seq}`;
-          log.error({ subscription: subscription.name, seq }, 'event given up');
-          return 1;
-        }
-      }
-      await clock.sleep(RETRY_MS, stopping.signal);
-      return 1;
-    }
-  };
-
-  const consume = async (subscription: Subscription): Promise<void> => {
-    const waker = makeWaker(clock, stopping.signal);
-    wakers.set(subscription.name, waker);
+  const consume = async (subscription: Subscription, waker: Waker): Promise<void> => {
     while (!stopping.signal.aborted) {
       try {
-        if ((await handleNext(subscription, subscription.handleMany ? MAX_TOGETHER : 1)) === 0) {
+        const outcome = await handleNextDeliveries(options, subscription);
+        if (outcome.status === 'idle') {
           await waker.wait(POLL_MS);
+        } else if (outcome.status === 'paused') {
+          await clock.sleep(outcome.ms, stopping.signal).catch(() => undefined);
         }
       } catch (error) {
         if (!stopping.signal.aborted) {
@@ -93,41 +61,65 @@ export const openPostgresBus = (db: Db, clock: Clock, log: Log): Bus => {
   };
 
   return {
+    attach: given => {
+      notifier = given;
+    },
+    ready: () => undefined,
+    prepare: async tx => {
+      const version = await readVersion(tx);
+      if (known?.version !== version) {
+        known = { version, subscriptions: await listSubscriptions(tx) };
+      }
+    },
     wants: msg =>
-      known === undefined || known.some(({ bindings }) => bindings.some(({ exchange }) => msg.includes(`"exchange":"${exchange}"`))),
+      known === undefined ||
+      known.subscriptions.some(({ bindings }) => bindings.some(({ exchange }) => msg.includes(`"exchange":"${exchange}"`))),
     deliver: async (tx, events) => {
-      for (const { name, bindings } of await subscriptions(tx)) {
+      served.clear();
+      for (const { name, bindings } of known?.subscriptions ?? []) {
         const wanted = events.filter(event => bindingsMatch(bindings, event));
-        if (wanted.length > 0) {
+        if (wanted.length > 0 && (await insertDeliveries(tx, name, wanted))) {
           served.add(name);
-          await tx`
-            insert into platform.deliveries (subscription, event_id, event)
-            select ${name}, e.value ->> 'id', e.value::text from json_array_elements(${json(wanted)}::json) with ordinality e order by e.ordinality`;
         }
       }
     },
     delivered: () => {
       for (const name of served) {
-        wakers.get(name)?.wake();
+        if (notifier) {
+          notifier.notify(wakeName(name));
+        } else {
+          wakers.get(name)?.wake();
+        }
       }
       served.clear();
     },
     subscribe: async subscription => {
-      await db`
-        insert into platform.subscriptions (name, bindings) values (${subscription.name}, ${json(subscription.bindings)})
-        on conflict (name) do update set bindings = excluded.bindings`;
-      known = undefined;
-      consumers.push(consume(subscription));
+      const { name, bindings } = subscription;
+      await recordSubscription(db, name, bindings, clock.now());
+      const waker = makeWaker(clock, stopping.signal);
+      wakers.set(name, waker);
+      notifier?.onNotify(wakeName(name), waker.wake);
+      consumers.push(consume(subscription, waker));
     },
-    rebind: async (tx, name, bindings) => {
-      await tx`update platform.subscriptions set bindings = ${json(bindings)} where name = ${name}`;
-      tx.afterCommit(() => {
-        known = undefined;
-      });
-    },
+    rebind: (tx, name, bindings) => recordBindings(tx, name, bindings, clock.now()),
     close: async () => {
       stopping.abort(new Error('The bus is closing'));
-      await Promise.all(consumers);
+      await Promise.all([...consumers, housekeeping.stop()]);
     },
   };
+};
+
+const wakeName = (subscription: string): string => `bus/${subscription}`;
+
+/** False when the subscription has just been removed. */
+const insertDeliveries = async (tx: Tx, subscription: string, events: readonly BusEvent[]): Promise<boolean> => {
+  const rows = await tx<{ seq: number }>`
+    with wanting as (select name from platform.subscriptions where name = ${subscription} for key share),
+    written as (
+      insert into platform.deliveries (subscription, event_id, event)
+      select w.name, e.value ->> 'id', e.value::text from wanting w, json_array_elements(${json(events)}::json) with ordinality e
+      order by e.ordinality returning seq
+    )
+    select seq from written limit 1`;
+  return rows.length > 0;
 };

@@ -6,8 +6,9 @@ import type { Subscription } from '../../platform/bus/bus.ts';
 import type { BusEvent } from '../../platform/events.ts';
 import { openPostgresBus } from '../../platform/bus/postgres.ts';
 import { silentLog } from '../../platform/log.ts';
-import { systemClock } from '../../platform/clock.ts';
+import { makeMetrics } from '../../platform/metrics.ts';
 import { aWorker, claimNow, type NewDefinition, type QueueServer, withQueue } from '../queue/testing.ts';
+import { makeFastClock } from '../../testing/clock.ts';
 import { historyExpiry } from './expiry.ts';
 import { endedRuns, type IndexingCtx, retryLoop } from './indexing.ts';
 import { indexService } from './service.ts';
@@ -204,7 +205,13 @@ describe('events', () => {
     );
     await index.deleteTask({ namespace: 'together.a' });
     await index.deleteTask({ namespace: 'together.b' });
-    const bus = openPostgresBus(server.db, { ...systemClock, sleep: (_ms, signal) => systemClock.sleep(1, signal) }, silentLog);
+    const bus = openPostgresBus({
+      db: server.db,
+      clock: makeFastClock(100),
+      log: silentLog,
+      metrics: makeMetrics(),
+      abandonedMs: 1e9,
+    });
     const own = subscriptionOf();
     let batches = 0;
     let done = (): void => undefined;
