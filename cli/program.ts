@@ -3,6 +3,8 @@ import { Command, CommanderError } from 'commander';
 import { apiCommand } from './commands/api.ts';
 import { fromNowCommand, slugidCommand, VERSION, versionCommand } from './commands/basics.ts';
 import { groupCommand } from './commands/group.ts';
+import { indexCommand } from './commands/index-tasks.ts';
+import { purgeCacheCommand } from './commands/purge-cache.ts';
 import { pushCommand } from './commands/push.ts';
 import { dbCommand, serveCommand } from './commands/serve.ts';
 import { signinCommand } from './commands/signin.ts';
@@ -34,6 +36,8 @@ Set DEBUG=1 to see where an error comes from.
     pushCommand(context),
     taskCommand(context),
     groupCommand(context),
+    indexCommand(context),
+    purgeCacheCommand(context),
     apiCommand(context),
     signinCommand(context),
     slugidCommand(context),

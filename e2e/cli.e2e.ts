@@ -222,3 +222,63 @@ describe('a push', () => {
     });
   });
 });
+
+describe('the index and caches', () => {
+  test('tasks are found by path, with what ran there; caches are purged', async () => {
+    const { taskcluster } = await start();
+    const run = async (script: string, more: object = {}) => {
+      const definition = JSON.stringify({
+        taskQueueId: 'local/process',
+        created: { $fromNow: '0 seconds' },
+        deadline: { $fromNow: '1 hour' },
+        routes: ['index.cli.build'],
+        metadata: { name: 'n', description: 'd', owner: 'o@example.com', source: 'https://example.com' },
+        payload: { command: [['sh', '-c', script]], maxRunTime: 60, ...more },
+      });
+      return idIn((await taskcluster(['task', 'create', '--wait', '-'], definition)).err);
+    };
+    const failed = await run('exit 1');
+    const taskId = await run('echo built > out', { artifacts: [{ type: 'file', path: 'out', name: 'private/out' }] });
+    for (let tries = 0; tries < 200 && (await taskcluster(['index', 'find', 'cli.build'])).status !== 0; tries++) {
+      // until the event has arrived
+    }
+    expect((await taskcluster(['index', 'find', 'cli.build'])).out).toBe(`${taskId}\n`);
+    expect((await taskcluster(['index', 'artifact', 'cli.build', 'private/out'])).out).toBe('built\n');
+    const history = await taskcluster(['index', 'history', 'cli.build']);
+    expect(history.out.trim().split('\n')).toEqual([
+      expect.stringMatching(new RegExp(`^\\S+Z +completed +\\d+s +${taskId}/0$`)),
+      expect.stringMatching(new RegExp(`^\\S+Z +failed +\\d+s +${failed}/0$`)),
+    ]);
+    expect(JSON.parse((await taskcluster(['index', 'history', '-n', '1', '--json', 'cli.build'])).out)).toMatchObject([{ taskId }]);
+
+    expect(
+      (await taskcluster(['index', 'insert', 'cli.by.hand', failed, '--rank', '5', '--data', '{"a":1}', '--expires', '1 day'])).status,
+    ).toBe(0);
+    expect(JSON.parse((await taskcluster(['index', 'find', '--json', 'cli.by.hand'])).out)).toMatchObject({
+      taskId: failed,
+      rank: 5,
+      data: { a: 1 },
+    });
+    expect(await taskcluster(['index', 'insert', 'cli.by.hand', taskId, '--rank', '-1'])).toMatchObject({
+      status: 2,
+      err: expect.stringContaining(`cli.by.hand stays task ${failed}, which has the higher rank 5`) as string,
+    });
+    expect((await taskcluster(['index', 'list'])).out).toMatch(/^cli\. +until /);
+    expect((await taskcluster(['index', 'list', 'cli.'])).out).toMatch(
+      new RegExp(`^cli\\.by\\. +until \\S+\ncli\\.build +${taskId} +until \\S+\n$`),
+    );
+    expect((await taskcluster(['index', 'delete', 'cli.by.hand'])).status).toBe(0);
+    expect(await taskcluster(['index', 'find', 'cli.by.hand'])).toMatchObject({
+      status: 2,
+      err: expect.stringContaining('Indexed task not found') as string,
+    });
+
+    expect(await taskcluster(['purge-cache', 'local/process', 'checkouts'])).toMatchObject({ status: 0, out: '' });
+    expect((await taskcluster(['purge-cache', 'list'])).out).toMatch(/^local\/process +\S+Z +checkouts\n$/);
+    expect(JSON.parse((await taskcluster(['purge-cache', 'list', 'local/process', '--json'])).out)).toMatchObject([
+      { cacheName: 'checkouts' },
+    ]);
+    expect((await taskcluster(['purge-cache', 'list', 'local/other'])).out).toBe('');
+    expect(await taskcluster(['purge-cache', 'local', 'checkouts'])).toMatchObject({ status: 2 });
+  });
+});

@@ -60,6 +60,18 @@ describe('the program', () => {
     });
     expect(await taskcluster('--help')).toMatchObject({ status: 0, out: expect.stringContaining('Usage: taskcluster') as string });
     expect(await taskcluster('task', 'run')).toMatchObject({ status: 2 });
+    expect(await taskcluster('index', 'insert', 'a.b', 'no-id')).toMatchObject({
+      status: 2,
+      err: expect.stringContaining('22 characters') as string,
+    });
+    expect(await taskcluster('index', 'insert', 'a.b', 'fN1SbArXTPSVFNUvaOlinQ', '--rank', '1.5')).toMatchObject({
+      status: 2,
+      err: expect.stringContaining('not a whole number') as string,
+    });
+    expect(await taskcluster('purge-cache', 'local/process')).toMatchObject({
+      status: 2,
+      err: expect.stringContaining('cacheName') as string,
+    });
   });
 
   test('knows the methods of every service', async () => {

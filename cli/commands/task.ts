@@ -1,13 +1,11 @@
 /** `task …`: what one asks of, and does to, a single task. */
-import { createWriteStream } from 'node:fs';
-import { Writable } from 'node:stream';
 import { Command, Option } from 'commander';
-import { objectApi } from '@tscluster/api/object/api.ts';
 import type { TaskStatus } from '@tscluster/api/queue/tasks.ts';
-import { downloadArtifact } from '@tscluster/client/artifacts.ts';
 import { leaf, parseCount, parseId } from '../command.ts';
 import { confirm } from '../confirm.ts';
 import { connect, note, print, printJson, type Context, type QueueClient } from '../context.ts';
+import { download } from '../download.ts';
+import { pagesOf } from '../pages.ts';
 import { Problem } from '../problem.ts';
 import { renderTable } from '../render/table.ts';
 import { isResolved } from '../watch/group.ts';
@@ -81,14 +79,11 @@ const artifactsCommand = (context: Context): Command =>
       }
       const { queue } = connect(context);
       const artifacts = [];
-      let continuationToken: string | undefined;
-      do {
-        const query = continuationToken === undefined ? {} : { continuationToken };
-        const page =
-          runId === undefined ? await queue.listLatestArtifacts({ taskId }, query) : await queue.listArtifacts({ taskId, runId }, query);
+      for await (const page of pagesOf(query =>
+        runId === undefined ? queue.listLatestArtifacts({ taskId }, query) : queue.listArtifacts({ taskId, runId }, query),
+      )) {
         artifacts.push(...page.artifacts);
-        ({ continuationToken } = page);
-      } while (continuationToken !== undefined);
+      }
       if (options.json) {
         await printJson(context, artifacts);
       } else if (options.long) {
@@ -100,43 +95,6 @@ const artifactsCommand = (context: Context): Command =>
         await print(context, artifacts.map(({ name }) => name).join('\n'));
       }
     });
-
-const download = async (
-  context: Context,
-  of: { taskId: string; runId: string | undefined; name: string; file: string | undefined },
-): Promise<void> => {
-  const installation = connect(context);
-  const toFile = of.file !== undefined && of.file !== '-';
-  let written = 0;
-  const openSink = (): WritableStream<Uint8Array> => {
-    if (toFile) {
-      return Writable.toWeb(createWriteStream(of.file ?? '')) as WritableStream<Uint8Array>;
-    }
-    // what is printed cannot be taken back: another try must not repeat it
-    let skip = written;
-    return new WritableStream({
-      write: async chunk => {
-        const fresh = chunk.subarray(Math.min(skip, chunk.byteLength));
-        skip -= chunk.byteLength - fresh.byteLength;
-        written += fresh.byteLength;
-        await context.out.write(fresh);
-      },
-    });
-  };
-  const { sizeBytes, contentType } = await downloadArtifact({
-    queue: installation.queue,
-    objectClient: credentials => installation.client(objectApi, { credentials }),
-    ...of,
-    openSink,
-    fetch: context.fetch,
-    signal: context.signal,
-    clock: context.clock,
-    random: context.random,
-  });
-  if (toFile) {
-    await note(context, `Downloaded ${sizeBytes} bytes of type ${contentType} into ${of.file}.`);
-  }
-};
 
 const logCommand = (context: Context): Command =>
   new Command('log')

@@ -41,6 +41,8 @@ interface Transfer {
 export const taskcluster = untyped as unknown as {
   readonly Auth: ServiceClass;
   readonly Queue: ServiceClass;
+  readonly Index: ServiceClass;
+  readonly PurgeCache: ServiceClass;
   readonly Object: ServiceClass;
   createTemporaryCredentials(options: {
     readonly clientId?: string;

@@ -122,8 +122,8 @@ describe('secrets', () => {
       {
         clientId: 'static/local/worker',
         accessToken: 'token of static/local/worker',
-        description: 'The local worker: may only claim from its own task queue, as itself.',
-        scopes: ['queue:claim-work:local/process', 'queue:worker-id:local/local-1'],
+        description: 'The local worker: may only claim from its own task queue, as itself, and ask which caches to purge.',
+        scopes: ['purge-cache:purge-requests::local/process', 'queue:claim-work:local/process', 'queue:worker-id:local/local-1'],
       },
     ]);
   });

@@ -11,7 +11,7 @@ export const staticClients = (tokenOf: (clientId: string) => string): StaticClie
   {
     clientId: LOCAL_WORKER_CLIENT,
     accessToken: tokenOf(LOCAL_WORKER_CLIENT),
-    description: 'The local worker: may only claim from its own task queue, as itself.',
-    scopes: ['queue:claim-work:local/process', 'queue:worker-id:local/local-1'],
+    description: 'The local worker: may only claim from its own task queue, as itself, and ask which caches to purge.',
+    scopes: ['purge-cache:purge-requests::local/process', 'queue:claim-work:local/process', 'queue:worker-id:local/local-1'],
   },
 ];

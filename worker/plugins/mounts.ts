@@ -85,11 +85,11 @@ class TaskMounts implements TaskPlugin {
         this.#task,
         [...new Set(names)].map(name => `generic-worker:cache:${name}`),
       );
-      await this.#shared.purges.apply();
-      for (const mount of this.#mounts) {
-        if ('cacheName' in mount) {
-          this.#caches.set(mount, await this.#shared.caches.acquire(mount.cacheName));
-        }
+    }
+    await this.#shared.purges.apply({ usesCaches: names.length > 0 });
+    for (const mount of this.#mounts) {
+      if ('cacheName' in mount) {
+        this.#caches.set(mount, await this.#shared.caches.acquire(mount.cacheName));
       }
     }
     const outcomes = await Promise.allSettled(

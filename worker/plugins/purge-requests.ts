@@ -10,10 +10,14 @@ import type { CachePool } from './cache-pool.ts';
 /** Clocks differ, and the service's answers may be some seconds old. */
 const SLACK_MS = 300_000;
 const TIMEOUT_MS = 10_000;
+/** Without a cache to use, asking is for the disk space only. */
+const IDLE_MS = 6 * 3_600_000;
 
 export class PurgeRequests {
   readonly #worker: WorkerEnvironment;
   readonly #caches: CachePool;
+  /** When it was last asked, and when the last question was that got an answer. */
+  #askedMs: number | undefined;
   #sinceMs: number | undefined;
   #isUnavailable = false;
 
@@ -22,10 +26,17 @@ export class PurgeRequests {
     this.#caches = caches;
   }
 
-  /** Purges what was asked for since the last time. Never throws: the caches are used as they are when nobody can be asked. */
-  async apply(): Promise<void> {
+  /**
+   * Purges what was asked for since the last time; for a task that uses no caches only if that is long ago. Never throws: the caches are used as they are
+   * when nobody can be asked.
+   */
+  async apply({ usesCaches }: { readonly usesCaches: boolean }): Promise<void> {
     const { clock, monitor } = this.#worker;
     const askedMs = clock.nowMs();
+    if (!usesCaches && this.#askedMs !== undefined && askedMs - this.#askedMs < IDLE_MS) {
+      return;
+    }
+    this.#askedMs = askedMs;
     try {
       for (const { cacheName, before } of await this.#ask()) {
         await this.#caches.purge(cacheName, new Date(before).getTime() + SLACK_MS);
