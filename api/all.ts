@@ -13,10 +13,22 @@ import { objectApi } from './object/api.ts';
 import { purgeCacheApi } from './purge-cache/api.ts';
 import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
+import { schedulerApi } from './scheduler/api.ts';
 import { secretsApi } from './secrets/api.ts';
 import { genericWorkerPayload } from './worker/payload.ts';
 
-export const apis: readonly Api[] = [authApi, queueApi, objectApi, indexApi, purgeCacheApi, hooksApi, loginApi, notifyApi, secretsApi];
+export const apis: readonly Api[] = [
+  authApi,
+  queueApi,
+  schedulerApi,
+  objectApi,
+  indexApi,
+  purgeCacheApi,
+  hooksApi,
+  loginApi,
+  notifyApi,
+  secretsApi,
+];
 export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, hooksEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */
 export const payloadSchemas: readonly NamedSchema[] = [genericWorkerPayload];

@@ -47,6 +47,10 @@ export interface Method {
   readonly bodyWithoutSchema?: true;
   /** false: served, but not in the references. */
   readonly published?: false;
+  /** `by handler`: the body reaches the handler as text, which reads and checks it piece by piece. The schema is published all the same. */
+  readonly inputIsChecked?: 'by handler';
+  /** The largest body, for callers with credentials. Default: 10 MiB, and that for all others. */
+  readonly maxBodyBytes?: number;
   /** Cleans a request body before it is echoed in an error or a log. */
   readonly redact?: (payload: unknown) => unknown;
 }

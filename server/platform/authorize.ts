@@ -1,11 +1,11 @@
 /** Authorisation of one request: authenticates at most once and lazily, renders the declared scopes, and says precisely what is missing. */
 import crypto from 'node:crypto';
 import type { ScopeTemplate } from '@tscluster/api/define.ts';
-import { type ScopeExpression, renderTemplate, satisfies } from '@tscluster/api/scopes.ts';
+import { type ScopeExpression, ScopeSet, renderTemplate, satisfies } from '@tscluster/api/scopes.ts';
 import { type Authenticator, type Caller, type HawkRequest, hasTwoSchemes, toCaller } from './caller.ts';
 import type { Clock } from './clock.ts';
 import { ApiError } from './errors.ts';
-import { type Limit, describeMissing, limitOf, missingText } from './missing-scopes.ts';
+import { type Limit, type MissingScopes, describeMissing, limitOf, missingText } from './missing-scopes.ts';
 
 /** What a request with both a header and a bewit is told. */
 export const TWO_SCHEMES = 'Request uses two authentication schemes at once: an Authorization header and a bewit. Send only one of them.';
@@ -21,10 +21,19 @@ const sameText = (a: string, b: string): boolean => {
   return left.length === right.length && crypto.timingSafeEqual(left, right);
 };
 
+/** What a caller holds. */
+export interface Held {
+  readonly scopes: ScopeSet;
+  /** What to say of scopes that are missing: the fewest that would do, and where they could be granted. */
+  describe(missing: ScopeExpression): MissingScopes;
+}
+
 export interface Authorization {
   caller(): Promise<Caller>;
   /** Throws `AuthenticationFailed` or `InsufficientScopes`. */
   authorize(template: ScopeTemplate, params: Readonly<Record<string, unknown>>): Promise<void>;
+  /** What the caller holds, for handlers that decide by themselves what that allows. Throws `AuthenticationFailed`. */
+  held(): Promise<Held>;
   /** Whether anything was authorised (or found public). */
   readonly done: boolean;
 }
@@ -90,6 +99,14 @@ export const makeAuthorization = (
         limitedBy: limitOf(request),
       }));
       done = true;
+    },
+    held: async () => {
+      const who = await caller();
+      if (who.failure !== undefined) {
+        throw new ApiError('AuthenticationFailed', who.failure);
+      }
+      done = true;
+      return { scopes: new ScopeSet(who.scopes), describe: missing => describeMissing(who, missing, limitOf(request)) };
     },
     get done() {
       return done;

@@ -12,12 +12,13 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { type Authenticator, hawkRequest } from './caller.ts';
 import type { Clock } from './clock.ts';
 import { compressFor } from './compress.ts';
+import { makeLargeBodies } from './large-bodies.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { LEAVING, type Version, withOperationalMethods } from './operational.ts';
 import { type Answer, JSON_TYPE, MAX_BODY_BYTES, makePipeline } from './pipeline.ts';
 import { TOO_LARGE, readText } from './read-body.ts';
-import { makeRouter } from './router.ts';
+import { type Router, makeRouter } from './router.ts';
 import type { RawRoute, ServedApi } from './service.ts';
 import { makeValidator } from './validate.ts';
 
@@ -100,7 +101,19 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     done();
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', async (_request: FastifyRequest, payload: Readable) => readText(payload, MAX_BODY_BYTES));
+  const largeBodies = makeLargeBodies(clock);
+  /** The limit of the method that a request is for, where it has one of its own. */
+  const ownLimits: ((verb: string, url: string) => number | undefined)[] = [];
+  app.addContentTypeParser('application/json', async ({ raw, ip, method }: FastifyRequest, payload: Readable) => {
+    for (const ownLimit of ownLimits) {
+      const maxBytes = ownLimit(method, originForm(raw.url ?? '/'));
+      if (maxBytes !== undefined) {
+        const { status } = await options.authenticator().authenticate(hawkRequest(raw, ip));
+        return status === 'auth-success' ? largeBodies.read(raw, maxBytes) : readText(payload, MAX_BODY_BYTES);
+      }
+    }
+    return readText(payload, MAX_BODY_BYTES);
+  });
   app.addContentTypeParser('*', (_request, payload, done) => {
     payload.resume(); // no method takes another type; what is sent is ignored
     done(null, undefined);
@@ -127,6 +140,9 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     const { service, version } = served.api;
     const prefix = `/api/${service}/${version}`;
     const router = makeRouter(served.api);
+    if (Object.values(served.api.methods).some(method => method.maxBodyBytes !== undefined)) {
+      ownLimits.push((verb, url) => (url.startsWith(`${prefix}/`) ? limitOf(router, verb, url.slice(prefix.length)) : undefined));
+    }
     const pipeline = makePipeline({
       served,
       authenticator: options.authenticator,
@@ -144,6 +160,9 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       const path = url.slice(prefix.length, at === -1 ? undefined : at);
       const search = at === -1 ? '' : url.slice(at + 1);
       reply.headers(API_HEADERS);
+      if (largeBodies.holds(request.raw)) {
+        reply.raw.once('close', () => largeBodies.release(request.raw));
+      }
       const verb = request.method;
       let match;
       try {
@@ -255,6 +274,16 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
 
 /** A target that names the whole URL (a request by way of a proxy) without scheme and host. */
 const originForm = (target: string): string => (target.startsWith('/') ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, ''));
+
+/** The body limit of the method at a path, if it has its own. */
+const limitOf = (router: Router, verb: string, pathAndQuery: string): number | undefined => {
+  try {
+    const match = router.match(verb, pathAndQuery.split('?')[0] as string);
+    return match && 'route' in match ? match.route.method.maxBodyBytes : undefined;
+  } catch {
+    return undefined; // malformed encoding, which is refused later
+  }
+};
 
 const hasBody = ({ headers }: IncomingMessage): boolean =>
   headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;

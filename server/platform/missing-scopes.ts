@@ -95,7 +95,8 @@ export const missingText = (caller: Caller, required: ScopeExpression, details: 
   ].join('\n\n');
 };
 
-const howToGet = ({ missingScopes: missing, grantTo, limitedBy }: MissingScopes): string[] => {
+/** For people: how missing scopes are got. */
+export const howToGet = ({ missingScopes: missing, grantTo, limitedBy }: MissingScopes): string[] => {
   if (!missing || !grantTo) {
     return ['No scopes would do.'];
   }

@@ -56,14 +56,15 @@ export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 /** A message about a body whose text may be secret: the parser's own quotes a piece of it. */
 const parserMessage = (request: ApiRequest, error: unknown): string =>
   request.route.method.redact ? 'not valid JSON' : (error as Error).message;
+const tooLarge = ({ maxBodyBytes }: Method): ApiError =>
+  new ApiError(
+    'InputTooLarge',
+    maxBodyBytes === undefined
+      ? `The body is larger than ${MAX_BODY_BYTES} bytes (10 MiB). Send less, or put large data into an artifact.`
+      : `The body is larger than ${maxBodyBytes} bytes (${maxBodyBytes / 2 ** 20} MiB), or than 10 MiB without valid credentials. Send less.`,
+  );
 
 const parseBody = (request: ApiRequest): unknown => {
-  if (request.isBodyTooLarge) {
-    throw new ApiError(
-      'InputTooLarge',
-      `The body is larger than ${MAX_BODY_BYTES} bytes (10 MiB). Send less, or put large data into an artifact.`,
-    );
-  }
   const text = request.bodyText;
   if (text === undefined || text.trim() === '') {
     return {};
@@ -130,14 +131,16 @@ const readQuery = (method: Method, search: string): Record<string, string> => {
   return query;
 };
 
-const checkBody = (method: Method, schema: TSchema, body: unknown, request: ApiRequest, options: PipelineOptions): void => {
-  const contentType = request.headers['content-type'];
+const checkContentType = ({ 'content-type': contentType }: IncomingHttpHeaders): void => {
   if (!JSON_TYPE.test(contentType ?? '')) {
     throw new ApiError(
       'MalformedPayload',
       `Payload must be JSON with content-type: application/json got content-type: ${contentType ?? 'null'}`,
     );
   }
+};
+
+const checkBody = (method: Method, schema: TSchema, body: unknown, request: ApiRequest, options: PipelineOptions): void => {
   const problems = options.validator.validate(schema, body);
   if (problems) {
     const id = `${options.rootUrl}${(schema as { $id?: string }).$id ?? ''}`;
@@ -172,7 +175,11 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
 
   const answer = async (request: ApiRequest, state: { payload: unknown; authorization: Authorization | undefined }): Promise<Answer> => {
     const { method, handler, automatic } = prepared.get(request.route.name) as PreparedMethod;
-    const body = parseBody(request);
+    if (request.isBodyTooLarge) {
+      throw tooLarge(method);
+    }
+    const isParsed = method.inputIsChecked === undefined;
+    const body = isParsed ? parseBody(request) : {};
     state.payload = body;
     const authorization = makeAuthorization(
       options.authenticator(),
@@ -187,7 +194,10 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
     checkParams(method, request.params);
     const query = readQuery(method, request.search);
     if (method.input) {
-      checkBody(method, method.input, body, request, options);
+      checkContentType(request.headers);
+      if (isParsed) {
+        checkBody(method, method.input, body, request, options);
+      }
     }
     const result: unknown = await handler({
       ctx: served.ctx,
@@ -199,6 +209,9 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
           await authorization.authorize(method.scopes, params);
         }
       },
+      held: authorization.held,
+      bodyText: isParsed ? '' : (request.bodyText ?? ''),
+      check: options.validator.check,
       caller: authorization.caller,
       headers: request.headers,
       hawk: () => request.hawk,
@@ -258,7 +271,7 @@ export const makePipeline = (options: PipelineOptions): ((request: ApiRequest) =
 
   return async request => {
     const state: { payload: unknown; authorization: Authorization | undefined } = {
-      payload: request.isBodyTooLarge ? undefined : (request.bodyText ?? {}),
+      payload: request.isBodyTooLarge || request.route.method.inputIsChecked ? undefined : (request.bodyText ?? {}),
       authorization: undefined,
     };
     try {

@@ -13,6 +13,11 @@ const PATIENCE = 10;
 /** The body as text (UTF-8), or `TOO_LARGE`. */
 export const readText = (body: Readable, maxBytes: number): Promise<string | typeof TOO_LARGE> =>
   new Promise((resolve, reject) => {
+    const refuse = (): void => reject(Object.assign(new Error('The connection was closed before the body had ended'), { statusCode: 400 }));
+    if (body.destroyed && !body.readableEnded) {
+      refuse();
+      return;
+    }
     let chunks: Buffer[] = [];
     let sizeBytes = 0;
     body.on('data', (chunk: Buffer) => {
@@ -34,7 +39,7 @@ export const readText = (body: Readable, maxBytes: number): Promise<string | typ
     body.once('error', error => reject(Object.assign(error, { statusCode: 400 })));
     body.once('close', () => {
       if (!body.readableEnded) {
-        reject(Object.assign(new Error('The connection was closed before the body had ended'), { statusCode: 400 }));
+        refuse();
       }
     });
   });

@@ -8,6 +8,7 @@ import type { Api, Method, MethodBody, MethodOutput, MethodParams, MethodQuery, 
 import type { Client, ClientOptions } from '@tscluster/client/client.ts';
 import type { Lane } from '../db/lane.ts';
 import type { Db } from '../db/sql.ts';
+import type { Held } from './authorize.ts';
 import type { Bus, Subscription } from './bus/bus.ts';
 import type { Authenticator, Caller, HawkRequest } from './caller.ts';
 import type { Clock, Random } from './clock.ts';
@@ -16,6 +17,7 @@ import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
 import type { BoundLoop } from './loop.ts';
 import type { Metrics } from './metrics.ts';
+import type { Validator } from './validate.ts';
 
 /** What every service may use. */
 export interface Platform {
@@ -72,6 +74,12 @@ export interface HandlerRequest<M extends Method, Ctx> {
   readonly body: MethodBody<M>;
   /** Checks the declared scopes; throws 401 or 403. */
   readonly authorize: (params: MethodScopes<M> extends undefined ? never : ScopeParams<MethodScopes<M>>) => Promise<void>;
+  /** What the caller holds; throws 401. For handlers that look at many things at once, and say themselves what is missing for which. */
+  readonly held: () => Promise<Held>;
+  /** The body as it was sent, of methods that read it themselves. */
+  readonly bodyText: string;
+  /** Looks at a part of such a body; writes defaults into it. Undefined when it is valid. */
+  readonly check: Validator['check'];
   /** Who calls; authenticates if nobody has yet. */
   readonly caller: () => Promise<Caller>;
   readonly headers: IncomingHttpHeaders;

@@ -11,6 +11,24 @@ const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /** Whether a text is a date-time that the protocol accepts: real calendar date, zone optional (then UTC). */
 export const isDateTime = (text: string): boolean => {
+  if (recentDateTimes.has(text)) {
+    return true;
+  }
+  const isOne = looksLikeDateTime(text);
+  if (isOne) {
+    if (recentDateTimes.size >= MAX_RECENT) {
+      recentDateTimes.clear();
+    }
+    recentDateTimes.add(text);
+  }
+  return isOne;
+};
+
+/** The tasks of a graph have the same few dates. */
+const recentDateTimes = new Set<string>();
+const MAX_RECENT = 64;
+
+const looksLikeDateTime = (text: string): boolean => {
   const match = DATE_TIME.exec(text);
   if (!match) {
     return false;
@@ -45,8 +63,15 @@ export const parseAnyDate = (text: string): number => {
   const timeMs = parseDateTime(text);
   return Number.isNaN(timeMs) ? Date.parse(text) : timeMs;
 };
+/** What is wrong with a value, and where (JSON pointer; empty for the value itself). */
+export interface SchemaProblem {
+  readonly at: string;
+  readonly message: string;
+}
 
 export interface Validator {
+  /** undefined when valid; else what is wrong. Writes defaults into `data`. */
+  check(schema: TSchema, data: unknown): readonly SchemaProblem[] | undefined;
   /** undefined when valid; else the problems, one line each (Ajv's wording). Writes defaults into `data`. */
   validate(schema: TSchema, data: unknown): readonly string[] | undefined;
 }
@@ -55,10 +80,9 @@ type Named = TSchema & { $id?: string };
 
 const bare = (id: string): string => id.replace(/#$/, '');
 
-const describe = (error: ErrorObject): string => {
-  const at = `data${error.instancePath}`;
+const describe = (error: ErrorObject): SchemaProblem => {
   const extra = error.keyword === 'additionalProperties' ? `: ${JSON.stringify(error.params['additionalProperty'])}` : '';
-  return `${at} ${error.message ?? 'is invalid'}${extra}`;
+  return { at: error.instancePath, message: `${error.message ?? 'is invalid'}${extra}` };
 };
 
 /** Knows a set of named schemas (`$id` and relative `$ref`s); each is compiled at its first use. */
@@ -86,16 +110,15 @@ export const makeValidator = (schemas: Iterable<object>): Validator => {
     const known = id === undefined ? undefined : ajv.getSchema(bare(id));
     return known ?? ajv.compile(schema);
   };
-  return {
-    validate: (schema, data) => {
-      let check = compiled.get(schema);
-      if (!check) {
-        check = compile(schema);
-        compiled.set(schema, check);
-      }
-      return check(data) ? undefined : (check.errors ?? []).map(describe);
-    },
+  const check: Validator['check'] = (schema, data) => {
+    let validate = compiled.get(schema);
+    if (!validate) {
+      validate = compile(schema);
+      compiled.set(schema, validate);
+    }
+    return validate(data) ? undefined : (validate.errors ?? []).map(describe);
   };
+  return { check, validate: (schema, data) => check(schema, data)?.map(({ at, message }) => `data${at} ${message}`) };
 };
 
 /** The place of the first NUL character in a value's strings and keys (`data/payload/env`), which Postgres cannot store; undefined when there is none. */

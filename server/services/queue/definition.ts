@@ -62,61 +62,96 @@ export const oneYearAfter = (ms: number): number => {
   return date.setUTCFullYear(date.getUTCFullYear() + 1);
 };
 
-interface Times {
+export interface Times {
   readonly createdMs: number;
   readonly deadlineMs: number;
   readonly expiresMs: number;
 }
 
-/** Checks the dates against each other and the present, in the protocol's order. */
-export const checkTimes = (
+/** What is wrong with the dates of a definition. */
+export interface TimesProblem {
+  readonly field: 'created' | 'deadline' | 'expires';
+  readonly message: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** Reads the dates, and checks them against each other and the present, in the protocol's order. */
+export const readTimes = (
   body: Pick<CreateTaskBody, 'created' | 'deadline' | 'expires'>,
   nowMs: number,
   config: Pick<QueueConfig, 'maxDeadlineDays'>,
-): Times => {
+): Times & { readonly problem?: TimesProblem } => {
   const createdMs = parseDateTime(body.created);
   const deadlineMs = parseDateTime(body.deadline);
   const expiresMs = body.expires === undefined ? oneYearAfter(deadlineMs) : parseDateTime(body.expires);
-  const now = new Date(nowMs).toISOString();
-  const times = { created: body.created, deadline: body.deadline, expires: body.expires, now };
+  const times = { createdMs, deadlineMs, expiresMs };
+  const wrong = (field: TimesProblem['field'], message: string): Times & { problem: TimesProblem } => {
+    const { created, deadline, expires } = body;
+    const details = { created, deadline, expires, now: new Date(nowMs).toISOString(), days: config.maxDeadlineDays };
+    return { ...times, problem: { field, message, details } };
+  };
   if (Math.abs(createdMs - nowMs) > CLOCK_DRIFT_MS) {
-    return inputError('`created` ({{created}}) is more than 15 minutes away from now ({{now}}). Set it when the task is submitted.', times);
+    return wrong('created', '`created` ({{created}}) is more than 15 minutes away from now ({{now}}). Set it when the task is submitted.');
   }
   if (createdMs > deadlineMs) {
-    return inputError('`deadline` ({{deadline}}) is before `created` ({{created}}).', times);
+    return wrong('deadline', '`deadline` ({{deadline}}) is before `created` ({{created}}).');
   }
   if (deadlineMs < nowMs) {
-    return inputError('`deadline` ({{deadline}}) is past: it is {{now}} now.', times);
+    return wrong('deadline', '`deadline` ({{deadline}}) is past: it is {{now}} now.');
   }
   if (deadlineMs > nowMs + config.maxDeadlineDays * DAY_MS + CLOCK_DRIFT_MS) {
-    return inputError('`deadline` ({{deadline}}) is more than {{days}} days from now ({{now}}).', {
-      ...times,
-      days: config.maxDeadlineDays,
-    });
+    return wrong('deadline', '`deadline` ({{deadline}}) is more than {{days}} days from now ({{now}}).');
   }
   if (expiresMs < deadlineMs) {
-    return inputError('`expires` ({{expires}}) is before `deadline` ({{deadline}}).', times);
+    return wrong('expires', '`expires` ({{expires}}) is before `deadline` ({{deadline}}).');
   }
-  return { createdMs, deadlineMs, expiresMs };
+  return times;
 };
 
-/** A scope may end in one star, not in two: the second would be meant literally and is always a mistake. */
+/** The same; throws 400 when something is wrong. */
+export const checkTimes = (...args: Parameters<typeof readTimes>): Times => {
+  const { problem, ...times } = readTimes(...args);
+  return problem ? inputError(problem.message, problem.details) : times;
+};
+
+/** A scope may end in one star, not in two: the second would be meant literally and is always a mistake. Place of the first such one, or -1. */
+export const findDoubleStar = (scopes: readonly string[]): number => scopes.findIndex(scope => scope.endsWith('**'));
+export const DOUBLE_STAR = 'Scope `{{scope}}` ends in `**`; one `*` at the end matches everything that begins so.';
+
+/** Throws 400 for such a scope. */
 export const checkScopes = (scopes: readonly string[]): void => {
-  const bad = scopes.find(scope => scope.endsWith('**'));
+  const bad = scopes[findDoubleStar(scopes)];
   if (bad !== undefined) {
-    inputError('Scope `{{scope}}` ends in `**`; one `*` at the end matches everything that begins so.', { scope: bad });
+    inputError(DOUBLE_STAR, { scope: bad });
   }
 };
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
+/** Dates as they are stored. */
+export interface TimeTexts {
+  readonly created: string;
+  readonly deadline: string;
+  readonly expires: string;
+}
+
+export const timeTexts = ({ createdMs, deadlineMs, expiresMs }: Times): TimeTexts => ({
+  created: iso(createdMs),
+  deadline: iso(deadlineMs),
+  expires: iso(expiresMs),
+});
+
 /** The stored form of a checked definition. */
-export const makeTask = (taskId: string, body: CreateTaskBody, taskQueueId: string, times: Times): NewTask => {
+export const makeTask = (
+  taskId: string,
+  body: CreateTaskBody,
+  taskQueueId: string,
+  times: Times,
+  { created, deadline, expires }: TimeTexts = timeTexts(times),
+): NewTask => {
   const { provisionerId, workerType } = splitTaskQueueId(taskQueueId);
   const { schedulerId, projectId, dependencies, requires, routes, priority, retries, scopes, payload, metadata, tags, extra } = body;
   const taskGroupId = body.taskGroupId ?? taskId;
-  const deadline = iso(times.deadlineMs);
-  const expires = iso(times.expiresMs);
   const definition: Omit<TaskDefinition, 'priority'> = {
     provisionerId,
     workerType,
@@ -128,7 +163,7 @@ export const makeTask = (taskId: string, body: CreateTaskBody, taskQueueId: stri
     requires,
     routes,
     retries,
-    created: iso(times.createdMs),
+    created,
     deadline,
     expires,
     scopes,

@@ -6,6 +6,7 @@ import { testDatabase } from '../../testing/template.ts';
 import { answeredStatement, claimStatement, reclaimStatement, unansweredStatement } from './claim.db.ts';
 import { createStatement } from './create.db.ts';
 import { checkTimes, makeTask } from './definition.ts';
+import { insertStatement, shareStatement } from './graphs/store.db.ts';
 import { endRunsStatement, giveUpStatement, lockPendingStatement, satisfyPartStatement, satisfyStatement } from './resolve.db.ts';
 import { definitionsStatement, statusesStatement } from './tasks.db.ts';
 
@@ -32,6 +33,7 @@ const task = (dependencies: string[]) => {
   };
   return makeTask(ID, body, 'prov/wt', checkTimes(body, Date.parse(NOW), { maxDeadlineDays: 5 }));
 };
+const GROUP = { taskGroupId: ID, schedulerId: '-' };
 const run = { taskId: ID, runId: 0 };
 
 const STATEMENTS: Readonly<Record<string, Statement>> = {
@@ -48,6 +50,8 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
   unanswered: unansweredStatement(worker, NOW, NOW),
   statuses: statusesStatement([ID]),
   definitions: definitionsStatement([ID]),
+  'store a graph': insertStatement([{ task: task([ID]), edges: [{ required: ID, isSatisfied: false }], unmet: 1 }], GROUP, new Map(), NOW),
+  'keep what a graph needs': shareStatement([ID]),
 };
 
 test.for(Object.entries(STATEMENTS))('%s looks things up by index only', async ([, statement]) => {

@@ -1,5 +1,6 @@
 /** The queue: tasks from their creation to their outcome. See README.md. */
 import { queueApi } from '@tscluster/api/queue/api.ts';
+import { schedulerApi } from '@tscluster/api/scheduler/api.ts';
 import { integer } from '../../platform/config.ts';
 import { run } from '../../platform/loop.ts';
 import { type Handlers, type Platform, type RunningService, defineService, serve } from '../../platform/service.ts';
@@ -13,6 +14,7 @@ import { artifactHandlers } from './handlers/artifacts.ts';
 import { claimHandlers } from './handlers/claims.ts';
 import { countHandlers } from './handlers/counts.ts';
 import { explainHandlers } from './handlers/explain.ts';
+import { graphHandlers } from './handlers/graphs.ts';
 import { groupHandlers } from './handlers/groups.ts';
 import { taskQueueHandlers } from './handlers/task-queues.ts';
 import { taskHandlers } from './handlers/tasks.ts';
@@ -103,7 +105,7 @@ export const queueService = defineService({
       ...explainHandlers,
     };
     const running: RunningService = {
-      apis: [serve(queueApi, handlers, ctx)],
+      apis: [serve(queueApi, handlers, ctx), serve(schedulerApi, graphHandlers, ctx)],
       loops: [
         run(claimExpiry, ctx, wake => ctx.claimsDue.onDue(wake)),
         run(deadlines, ctx, wake => ctx.deadlinesDue.onDue(wake)),
