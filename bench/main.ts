@@ -9,6 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
+import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
 import { type Measured, type Percentiles, residentMiB } from './measure.ts';
 import { pgbench } from './pgbench.ts';
 import { type Target, chainHops, creates, groupLists, handOffs, lifecycles, manyRoles, reads, signedNoOps } from './suites.ts';
@@ -98,6 +99,13 @@ try {
   await suite('task', 'task, 16 at once', '≥ 12,000/s', async () => rate(await reads(target, times(40_000), 'task')));
   await suite('list', 'list a group of 2,000, p50 / p95 / p99', '≤ 70 ms', async () => latency(await groupLists(target, times(20))));
   await suite('no-op', 'signed no-op call, 16 at once', '≥ 12,000/s', async () => rate(await signedNoOps(target, times(40_000))));
+  await suite('index-insert', 'insert into the index, 16 at once', '≥ 5,000/s', async () =>
+    rate(await indexInserts(target, times(20_000))),
+  );
+  await suite('index-find', 'find in the index, 16 at once', '≥ 12,000/s', async () => rate(await indexFinds(target, times(40_000))));
+  await suite('index-routes', 'claim → complete → found by each of four routes, 16 at once', '–', async () =>
+    rate(await indexRoutes(target, times(5_000))),
+  );
   await suite('roles', 'expandScopes with 1,000 roles; createRole as the 900th to 1,000th', '≥ 8,000/s; ≤ 5 ms', async () => {
     const { expand, createRole } = await manyRoles(target, times(20_000));
     return `${rate(expand)}; ${latency(createRole)}`;

@@ -20,7 +20,7 @@ const worker = (i: number): object => ({ workerGroup: 'bench', workerId: `worker
 
 const openAll = (target: Target, count: number): Promise<Connection[]> =>
   Promise.all(Array.from({ length: count }, () => Connection.open(target.rootUrl)));
-const withConnections = async <T>(target: Target, count: number, use: (connections: Connection[]) => Promise<T>): Promise<T> => {
+export const withConnections = async <T>(target: Target, count: number, use: (connections: Connection[]) => Promise<T>): Promise<T> => {
   const connections = await openAll(target, count);
   try {
     return await use(connections);
@@ -29,11 +29,11 @@ const withConnections = async <T>(target: Target, count: number, use: (connectio
   }
 };
 
-const create = (connection: Connection, target: Target, taskQueueId: string, more?: object, taskId = slugid()): Promise<unknown> =>
+export const create = (connection: Connection, target: Target, taskQueueId: string, more?: object, taskId = slugid()): Promise<unknown> =>
   connection.call('PUT', `${QUEUE}/task/${taskId}`, target.credentials, aTask(taskQueueId, more));
-const claimWork = async (connection: Connection, target: Target, taskQueueId: string, who: number): Promise<Claim | undefined> =>
+export const claimWork = async (connection: Connection, target: Target, taskQueueId: string, who: number): Promise<Claim | undefined> =>
   (await connection.call<{ tasks: Claim[] }>('POST', `${QUEUE}/claim-work/${taskQueueId}`, target.credentials, worker(who))).tasks[0];
-const complete = (connection: Connection, claim: Claim): Promise<unknown> =>
+export const complete = (connection: Connection, claim: Claim): Promise<unknown> =>
   connection.call('POST', `${QUEUE}/task/${claim.status.taskId}/runs/${claim.runId}/completed`, claim.credentials);
 
 /** Single creates, `parallel` at once. */
