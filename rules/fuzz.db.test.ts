@@ -110,6 +110,7 @@ const safely = (encode: (text: string) => string, text: string): string => {
 };
 
 const DEEP = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+const DEEP_INSIDE = `{"payload":${'{"a":'.repeat(3_000)}1${'}'.repeat(3_000)}}`;
 const request = (route: string, body: unknown) =>
   fc.record({
     path: fc
@@ -139,7 +140,7 @@ const request = (route: string, body: unknown) =>
     body: fc.oneof(
       { weight: 4, arbitrary: damage(body).map(value => JSON.stringify(value) ?? '') },
       nasty.map(value => JSON.stringify(value) ?? ''),
-      fc.constantFrom('', '{', '{"a":', '\u{feff}{}', DEEP, '{"__proto__":{"a":1}}', '1e400', '{"a":1}{"b":2}'),
+      fc.constantFrom('', '{', '{"a":', '\u{feff}{}', DEEP, DEEP_INSIDE, '{"__proto__":{"a":1}}', '1e400', '{"a":1}{"b":2}'),
     ),
     headers: fc.constantFrom<Record<string, string>>(
       {},

@@ -76,12 +76,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'index.findTasksAtIndex': { indexes: ['a.b.c'] },
   'queue.statuses': { taskIds: [TASK] },
   'queue.tasks': { taskIds: [TASK] },
+  'scheduler.checkGraph': { tasks: [{ taskId: OTHER_TASK, task: { ...definition, taskGroupId: OTHER_TASK } }] },
+  'scheduler.submitGraph': { tasks: [{ taskId: OTHER_TASK, task: { ...definition, taskGroupId: OTHER_TASK } }] },
   'auth.githubRepoToken': { repositories: ['repo'], permissions: { contents: 'read' } },
 };
 
 /** Parameters of single methods. */
 const SPECIAL_PARAMS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'queue.createTask': { taskId: OTHER_TASK },
+  'scheduler.checkGraph': { taskGroupId: OTHER_TASK },
+  'scheduler.submitGraph': { taskGroupId: OTHER_TASK },
   'auth.awsS3Credentials': { level: 'read-only' },
   'auth.azureContainerSAS': { level: 'read-only' },
   'auth.azureTableSAS': { level: 'read-only' },

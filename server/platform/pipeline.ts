@@ -10,6 +10,7 @@ import { type Authorization, makeAuthorization } from './authorize.ts';
 import type { Authenticator, HawkRequest } from './caller.ts';
 import type { Clock } from './clock.ts';
 import { ApiError, COMMON_ERROR_CODES, errorBody } from './errors.ts';
+import { MAX_JSON_DEPTH, isDeeperThan } from './json-depth.ts';
 import type { Log } from './log.ts';
 import type { Route } from './router.ts';
 import { type Handler, HttpReply, RawJson, type ServedApi } from './service.ts';
@@ -68,6 +69,9 @@ const parseBody = (request: ApiRequest): unknown => {
   const text = request.bodyText;
   if (text === undefined || text.trim() === '') {
     return {};
+  }
+  if (isDeeperThan(text, MAX_JSON_DEPTH)) {
+    throw new ApiError('MalformedPayload', `Failed to parse JSON: nested deeper than ${MAX_JSON_DEPTH} levels`);
   }
   let body: unknown;
   try {
