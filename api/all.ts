@@ -3,6 +3,7 @@ import type { Api, Exchanges } from './define.ts';
 import type { NamedSchema } from './schema.ts';
 import { authApi } from './auth/api.ts';
 import { authEvents } from './auth/events.ts';
+import { eventsApi } from './events/api.ts';
 import { hooksApi } from './hooks/api.ts';
 import { hooksEvents } from './hooks/events.ts';
 import { indexApi } from './index/api.ts';
@@ -28,6 +29,7 @@ export const apis: readonly Api[] = [
   loginApi,
   notifyApi,
   secretsApi,
+  eventsApi,
 ];
 export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, hooksEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */

@@ -68,7 +68,8 @@ function describeMethod(service: string, name: string, method: Method): ApiRefer
     query: Object.keys(method.query ?? {}),
     ...(method.scopes === undefined ? {} : { scopes: method.scopes }),
     ...(method.input ? { input: schemaName(service, method.input, where) } : {}),
-    ...(method.output ? { output: method.output === 'blob' ? 'blob' : schemaName(service, method.output, where) } : {}),
+    // the published schema of references means to allow `blob`, but a oneOf in it refuses the word
+    ...(method.output && method.output !== 'blob' ? { output: schemaName(service, method.output, where) } : {}),
     stability: method.stability,
     category: method.category,
     title: method.title,

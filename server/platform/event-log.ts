@@ -35,11 +35,16 @@ export const parseEvents = (outboxId: number, msg: string): BusEvent[] =>
 export const readEventLog = (db: Query, after: number, limit: number): Promise<LogRow[]> =>
   db<LogRow>`select seq, outbox_id, msg from platform.event_log where seq > ${after} order by seq limit ${limit}`;
 
-/** The newest row's `seq`; 0 when nothing was ever announced. */
-export const newestSeq = async (db: Query): Promise<number> => {
-  const [row] = await db<{ seq: number }>`select seq from platform.event_log order by seq desc limit 1`;
-  return row?.seq ?? 0;
+/** What is kept, by `seq`: of an empty log the oldest is 1 and the newest 0. */
+export const oldestAndNewest = async (db: Query): Promise<{ oldest: number; newest: number }> => {
+  const [row] = await db<{ oldest: number | null; newest: number | null }>`
+    select (select seq from platform.event_log order by seq limit 1) as oldest,
+      (select seq from platform.event_log order by seq desc limit 1) as newest`;
+  return { oldest: row?.oldest ?? 1, newest: row?.newest ?? 0 };
 };
+
+/** The newest row's `seq`; 0 when nothing was ever announced. */
+export const newestSeq = async (db: Query): Promise<number> => (await oldestAndNewest(db)).newest;
 
 /** Removes up to `limit` of the oldest rows, if written before `before` or not after `upTo`; never those from `newest` on. */
 export const trimEventLog = async (

@@ -19,7 +19,8 @@ import { LEAVING, type Version, withOperationalMethods } from './operational.ts'
 import { type Answer, JSON_TYPE, MAX_BODY_BYTES, makePipeline } from './pipeline.ts';
 import { TOO_LARGE, readText } from './read-body.ts';
 import { type Router, makeRouter } from './router.ts';
-import type { RawRoute, ServedApi } from './service.ts';
+import { type RawRoute, SHUTTING_DOWN, type ServedApi, Upgrade } from './service.ts';
+import { serveUpgrades, takeUpgrade, upgradeOptions } from './upgrade.ts';
 import { makeValidator } from './validate.ts';
 
 const JSON_REPLY = 'application/json; charset=utf-8';
@@ -89,6 +90,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     requestTimeout: 0,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
+    http: upgradeOptions,
     routerOptions: { maxParamLength: 100_000, ignoreTrailingSlash: false, caseSensitive: true },
     frameworkErrors: (_error, request, reply) => {
       const answer = reply as FastifyReply; // its own type knows no schema
@@ -198,6 +200,9 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       const labels = { service, name: match.route.name };
       requests.inc({ ...labels, method: verb, status: answer.status });
       durations.observe(labels, (clock.monotonicMs() - startedMs) / 1000);
+      if (answer instanceof Upgrade) {
+        return takeUpgrade(request, reply, answer);
+      }
       const compressed =
         typeof answer.body === 'string' && verb !== 'HEAD' ? await compressFor(request.headers['accept-encoding'], answer.body) : undefined;
       if (!compressed) {
@@ -256,6 +261,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     return reply.headers(SECURITY_HEADERS).code(404).header('content-type', JSON_REPLY).send('{"error":"Not found"}');
   });
 
+  serveUpgrades(app);
   const inFlight = countInFlight(app.server);
   return {
     app,
@@ -265,9 +271,11 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
     close: async () => {
       leaving = true;
       connections.abortAll();
-      await app.close();
-      // fastify waits only for connections that it accepted itself
+      const closed = app.close();
       await Promise.race([inFlight.none(), new Promise<void>(resolve => clock.setTimer(DRAIN_MS, resolve, { unref: true }))]);
+      // also those on which no request has come yet: clients open some in advance
+      app.server.closeAllConnections();
+      await closed;
     },
   };
 };
@@ -384,7 +392,7 @@ const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abo
     signal: request => {
       const controller = new AbortController();
       if (closing) {
-        controller.abort(new Error('The server is shutting down'));
+        controller.abort(SHUTTING_DOWN);
         return controller.signal;
       }
       const socket = request.socket;
@@ -413,7 +421,7 @@ const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abo
     abortAll: () => {
       closing = true;
       for (const controller of all) {
-        controller.abort(new Error('The server is shutting down'));
+        controller.abort(SHUTTING_DOWN);
       }
       all.clear();
     },

@@ -2,8 +2,8 @@
  * A service: an API declaration with its handlers, loops and subscriptions, made from the platform and its own settings. `ctx` is a plain object that
  * the service makes in one place; that is all the dependency injection there is.
  */
-import type { IncomingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Duplex, Readable } from 'node:stream';
 import type { Api, Method, MethodBody, MethodOutput, MethodParams, MethodQuery, MethodScopes, ScopeParams } from '@tscluster/api/define.ts';
 import type { Client, ClientOptions } from '@tscluster/client/client.ts';
 import type { Lane } from '../db/lane.ts';
@@ -67,6 +67,18 @@ export class HttpReply {
   }
 }
 
+/** An answer that takes the connection over (WebSocket). Only for a request with `Upgrade: websocket`; any other is told that it needs one (426). */
+export class Upgrade extends HttpReply {
+  readonly accept: (request: IncomingMessage, socket: Duplex, head: Buffer) => Promise<void>;
+  constructor(accept: Upgrade['accept']) {
+    super(101);
+    this.accept = accept;
+  }
+}
+
+/** Why `HandlerRequest.signal` was aborted, when it is not that the connection was closed. */
+export const SHUTTING_DOWN = new Error('The server is shutting down');
+
 export interface HandlerRequest<M extends Method, Ctx> {
   readonly ctx: Ctx;
   readonly params: MethodParams<M>;
@@ -86,7 +98,7 @@ export interface HandlerRequest<M extends Method, Ctx> {
   readonly hawk: () => HawkRequest;
   readonly sourceIp: string | undefined;
   readonly traceId: string;
-  /** Aborted when the connection closes before the answer, or when the server shuts down. */
+  /** Aborted when the connection closes before the answer's end, or when the server shuts down. */
   readonly signal: () => AbortSignal;
   /** Calls back once the whole answer was given to the network. Never, when the connection closed before. */
   readonly onSent: (callback: () => void) => void;

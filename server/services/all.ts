@@ -2,6 +2,7 @@
 import type { Service } from '../platform/service.ts';
 import { auth } from './auth/service.ts';
 import { builtInWorkers } from './built-in-workers/service.ts';
+import { events } from './events/service.ts';
 import { hooksService } from './hooks/service.ts';
 import { indexService } from './index/service.ts';
 import { login } from './login/service.ts';
@@ -22,4 +23,5 @@ export const allServices: readonly Service[] = [
   login,
   notifyService,
   secretsService,
+  events,
 ];

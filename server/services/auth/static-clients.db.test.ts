@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { authApi } from '@tscluster/api/auth/api.ts';
 import { testDatabase } from '../../testing/template.ts';
+import { BUILT_IN_CLIENTS } from './static-clients.ts';
 import { refusal, withAuth } from './testing.ts';
 
 const accessToken = 'static-token-0123456789';
@@ -12,7 +13,7 @@ test('every start makes the database agree with the configuration', async () => 
   const { db } = await testDatabase();
   const first = await withAuth({ db, ...configured({ clientId: 'static/a', accessToken, description: 'one', scopes: ['z', 'y'] }) });
   const { clients } = await first.root.listClients({ prefix: 'static/' });
-  expect(clients.length).toBe(13);
+  expect(clients.length).toBe(Object.keys(BUILT_IN_CLIENTS).length + 1);
   const a = await first.root.client({ clientId: 'static/a' });
   expect(a).toMatchObject({ scopes: ['y', 'z'], disabled: false, deleteOnExpiration: false });
   expect(a.description).toMatch(/^one\n\n---\n.*static client/);

@@ -21,6 +21,7 @@ const signInPrefixes = ['github/*', 'mozilla-auth0/*'];
 /** The services' own clients, with all they may do. */
 export const BUILT_IN_CLIENTS: Readonly<Record<string, readonly string[]>> = {
   'built-in-workers': ['queue:claim-work:built-in/*', 'queue:worker-id:built-in/*'],
+  events: ['auth:expand-scopes', 'auth:get-client:*'],
   github: [
     'assume:repo:github.com/*',
     'assume:scheduler-id:taskcluster-github/*',
