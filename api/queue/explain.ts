@@ -16,6 +16,7 @@ export const EXPLAIN_REASONS = [
   'workers-busy',
   'waits-in-line',
   'run-again',
+  'runs-again-later',
   'claimed',
   'claim-ran-out',
   'completed',

@@ -247,6 +247,19 @@ export const listDependentTasksResponse = schema(
   }),
 );
 
+export const rerunDownstreamResponse = schema(
+  'queue',
+  'rerun-downstream-response',
+  { title: 'Rerun Downstream Response', description: 'The task that runs again, and those that wait for it again.' },
+  object({
+    status: ref(taskStatus),
+    waiting: integer({ minimum: 0, description: 'How many tasks wait again, and will run again.' }),
+    taskIds: set(slugid(), { description: 'Those tasks, the first 1,000 by id.' }),
+    late: integer({ minimum: 0, description: 'How many tasks are left alone because their deadlines are past.' }),
+    lateTaskIds: set(slugid(), { description: 'Those tasks, the first 1,000 by id.' }),
+  }),
+);
+
 export const changeTaskPriorityRequest = schema(
   'queue',
   'change-task-priority-request',
@@ -379,6 +392,23 @@ export const taskChangeMethods = methods({
       'Gives a resolved task another run, and its retries back. An unscheduled task is scheduled; a pending or running one is left alone. Refused as `RequestConflict` after the deadline and when the task has 50 runs.',
     scopes: control('rerun'),
     output: taskStatusResponse,
+  },
+  rerunDownstream: {
+    ...common,
+    method: 'post',
+    route: '/task/<taskId>/rerun-downstream',
+    params: taskParam,
+    title: 'Rerun Task and Everything Downstream',
+    description: [
+      'Gives a task another run as `rerunTask` does, and lets every task that depends on it, directly or through others, wait for its dependencies again and then run again. All of it happens at once, or nothing.',
+      '',
+      'Until its turn comes a task downstream keeps its state: a resolved one its outcome, a pending one that ran before is handed to nobody; a pending one that never ran is unscheduled again. It is announced as pending when everything that it waits for has been resolved as it needs. Running it by `rerunTask` ends its wait, and so does `cancelTask`: then it keeps the outcome that it has, and those that depend on it go on with that.',
+      '',
+      'The caller needs the scopes to rerun every one of these tasks. Refused as `RequestConflict` when one that is downstream is running, or has 50 runs; the first of them are named. Tasks past their deadline, which cannot run again, are left alone and counted, and what depends on them alone is left alone, too. With more than 10,000 tasks it is refused as `InputTooLarge`.',
+    ].join('\n'),
+    stability: 'experimental',
+    scopes: control('rerun'),
+    output: rerunDownstreamResponse,
   },
   cancelTask: {
     ...common,

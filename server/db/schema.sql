@@ -589,6 +589,7 @@ create table queue.tasks (
   cc text not null,
   scopes text not null,
   definition text not null,
+  held boolean default false not null,
   constraint tasks_pkey PRIMARY KEY (task_id)
 ) with (
   fillfactor=50

@@ -6,6 +6,14 @@ import { testDatabase } from '../../testing/template.ts';
 import { answeredStatement, claimStatement, reclaimStatement, unansweredStatement } from './claim.db.ts';
 import { createStatement } from './create.db.ts';
 import { checkTimes, makeTask } from './definition.ts';
+import {
+  downstreamStatement,
+  dropFanoutsStatement,
+  holdStatement,
+  leaveLineStatement,
+  lockTasksStatement,
+  returnToLineStatement,
+} from './downstream.db.ts';
 import { insertStatement, shareStatement } from './graphs/store.db.ts';
 import { endRunsStatement, giveUpStatement, lockPendingStatement, satisfyPartStatement, satisfyStatement } from './resolve.db.ts';
 import { definitionsStatement, statusesStatement } from './tasks.db.ts';
@@ -52,6 +60,12 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
   definitions: definitionsStatement([ID]),
   'store a graph': insertStatement([{ task: task([ID]), edges: [{ required: ID, isSatisfied: false }], unmet: 1 }], GROUP, new Map(), NOW),
   'keep what a graph needs': shareStatement([ID]),
+  downstream: downstreamStatement(ID, NOW, 10),
+  'drop fan-outs': dropFanoutsStatement([ID]),
+  'lock tasks': lockTasksStatement([ID]),
+  'leave the line': leaveLineStatement([ID]),
+  hold: holdStatement({ root: ID, required: [ID], dependents: [ID] }, NOW),
+  'return to the line': returnToLineStatement(ID, NOW),
 };
 
 test.for(Object.entries(STATEMENTS))('%s looks things up by index only', async ([, statement]) => {

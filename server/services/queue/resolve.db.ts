@@ -8,8 +8,8 @@
  */
 import { intArray, textArray, timestampArray } from '../../db/arrays.ts';
 import type { Statement } from '../../db/sql.ts';
-import { retryReason } from './rules.ts';
-import { EVENT_COLUMNS, eventSql, groupEventSql, isoSql, statusSql } from './sql-text.ts';
+import { MAX_RUNS, retryReason } from './rules.ts';
+import { EVENT_COLUMNS, eventSql, groupEventSql, isoSql, lastRunSql, statusSql } from './sql-text.ts';
 
 /** Edges of one task that are satisfied in the transaction that resolves it; tasks with more are left to the dependency loop. */
 export const MAX_EDGES = 500;
@@ -117,7 +117,8 @@ with u as (
   update queue.tasks t set
     state = 'exception', run_id = greatest(t.run_id, 0), times_resolved = t.times_resolved + 1,
     run = case when t.run_id < 0 then '"reasonCreated":"exception","scheduled":"' || $3::text || '"' else t.run end
-      || ',"reasonResolved":"' || $2::text || '","resolved":"' || $3::text || '"'
+      || ',"reasonResolved":"' || $2::text || '","resolved":"' || $3::text || '"',
+    held = false
   from unnest($1::text[]) as x(task_id)
   where t.task_id = x.task_id and t.state in ('unscheduled', 'pending', 'running')
   returning ${EVENT_COLUMNS('t')}, t.run_id, t.run_id as ended, t.times_resolved, t.priority, t.pending_seq, t.taken_until,
@@ -154,28 +155,39 @@ export const lockPendingStatement = (taskIds: readonly string[]): Statement => (
 
 // ---- dependents ----
 
-/** From `e`, edges that were satisfied (`dependent`): counts dependents down, makes those with nothing left to wait for pending, announces them. */
+/**
+ * From `e`, edges that were satisfied (`dependent`): counts dependents down, makes those with nothing left to wait for pending, announces them. One that
+ * is held (`rerun-downstream.ts`) gets another run if it is resolved, and goes back into line if it is pending.
+ */
 const RELEASE = `n as materialized (
   select (e.dependent collate "C") as task_id, count(*)::int as satisfied from e group by 1 order by 1
 ), w as materialized (
-  select n.task_id, n.satisfied, t.unmet, t.state, t.deadline from n
-  cross join lateral (select t.unmet, t.state, t.deadline from queue.tasks t where t.task_id = n.task_id for update) t
+  select n.task_id, n.satisfied, t.unmet, t.state, t.held, t.deadline from n
+  cross join lateral (select t.unmet, t.state, t.held, t.deadline from queue.tasks t where t.task_id = n.task_id for update) t
 ), u as (
   update queue.tasks t set
     unmet = t.unmet - w.satisfied,
     state = case when w.released then 'pending' else t.state end,
-    run_id = case when w.released then 0 else t.run_id end,
-    run = case when w.released then '"reasonCreated":"scheduled","scheduled":"' || $3::text || '"' else t.run end,
+    run_id = case when w.begins then t.run_id + 1 else t.run_id end,
+    retries_left = case when w.begins and t.run_id >= 0 then least(t.retries, ${MAX_RUNS - 2} - t.run_id) else t.retries_left end,
+    past = case when w.begins and t.run_id >= 0 then coalesce(t.past || ',', '') || ${lastRunSql('t')} else t.past end,
+    run = case when w.begins then '"reasonCreated":"' || case when t.run_id < 0 then 'scheduled' else 'rerun' end || '","scheduled":"' || $3::text || '"'
+      else t.run end,
+    taken_until = case when w.begins then null else t.taken_until end,
+    claimed_directly = t.claimed_directly and not w.begins,
+    held = t.held and not w.released,
     pending_seq = case when w.released then nextval('queue.pending_seq') else t.pending_seq end
-  from (select w.*, w.unmet = w.satisfied and w.state = 'unscheduled' and w.deadline > $3::text::timestamptz as released from w) w
+  from (
+    select w.*, w.released and w.state <> 'pending' as begins from (
+      select w.*, w.unmet = w.satisfied and (w.state = 'unscheduled' or w.held) and w.deadline > $3::text::timestamptz as released from w) w) w
   where t.task_id = w.task_id
-  returning ${EVENT_COLUMNS('t')}, w.released, t.priority, t.pending_seq, t.deadline, ${statusSql('t')} as status
+  returning ${EVENT_COLUMNS('t')}, w.released, t.run_id, t.priority, t.pending_seq, t.deadline, ${statusSql('t')} as status
 ), p as (
   insert into queue.pending (task_queue_id, priority, seq, task_id, run_id, deadline, inserted)
-  select u.task_queue_id, u.priority, u.pending_seq, u.task_id, 0, u.deadline, $3::text::timestamptz from u where u.released
+  select u.task_queue_id, u.priority, u.pending_seq, u.task_id, u.run_id, u.deadline, $3::text::timestamptz from u where u.released
 ), o as (
   insert into platform.outbox (msg)
-  select string_agg(${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: '0' })}, ',') from u where u.released having count(*) > 0
+  select string_agg(${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })}, ',') from u where u.released having count(*) > 0
 )`;
 
 const SATISFY = `

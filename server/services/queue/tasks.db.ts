@@ -38,6 +38,8 @@ export interface TaskRow {
   readonly unmet: number;
   readonly timesResolved: number;
   readonly claimedDirectly: boolean;
+  /** It has runs and waits for its dependencies again: for another run if it is resolved, for a place in line if it is pending. */
+  readonly held: boolean;
   readonly pendingSeq: number | null;
   readonly takenUntil: Date | null;
   readonly workerGroup: string | null;
@@ -51,7 +53,7 @@ export interface TaskRow {
 }
 
 const TASK_COLUMNS = `t.task_id, t.task_group_id, t.task_queue_id, t.scheduler_id, t.project_id, t.priority, t.retries, t.retries_left, t.state, t.run_id, t.unmet,
-  t.times_resolved, t.claimed_directly, t.pending_seq, t.taken_until, t.worker_group, t.worker_id, t.deadline, t.expires, t.scopes,
+  t.times_resolved, t.claimed_directly, t.held, t.pending_seq, t.taken_until, t.worker_group, t.worker_id, t.deadline, t.expires, t.scopes,
   t.tags, t.cc`;
 const TASK = `select ${TASK_COLUMNS}, ${statusSql('t')} as status from queue.tasks t where t.task_id = $1`;
 
@@ -73,7 +75,8 @@ export const getDefinition = async (db: Query, taskId: string): Promise<Definiti
 const ADD_RUN = `
 with u as (
   update queue.tasks t set
-    state = 'pending', run_id = t.run_id + 1, retries_left = $3::int, taken_until = null, claimed_directly = false, pending_seq = nextval('queue.pending_seq'),
+    state = 'pending', run_id = t.run_id + 1, retries_left = $3::int, taken_until = null, claimed_directly = false, held = false,
+    pending_seq = nextval('queue.pending_seq'),
     past = case when t.run_id < 0 then null else coalesce(t.past || ',', '') || ${lastRunSql('t')} end,
     run = '"reasonCreated":"' || $2::text || '","scheduled":"' || $4::text || '"'
   where t.task_id = $1::text
@@ -101,7 +104,7 @@ export const addRun = async (
 const CLAIM_ONE = `
 with u as (
   update queue.tasks t set
-    state = 'running', taken_until = $5::text::timestamptz, claimed_directly = true, worker_group = $2::text, worker_id = $3::text,
+    state = 'running', taken_until = $5::text::timestamptz, claimed_directly = true, held = false, worker_group = $2::text, worker_id = $3::text,
     run = t.run || ',"workerGroup":"' || $2::text || '","workerId":"' || $3::text || '","started":"' || $4::text || '"'
   where t.task_id = $1::text
   returning ${EVENT_COLUMNS('t')}, t.run_id, t.worker_group, t.worker_id, t.taken_until, t.priority, t.pending_seq, t.scopes, t.definition, ${statusSql('t')} as status

@@ -117,7 +117,7 @@ export const refusal = async (call: Promise<unknown>): Promise<{ statusCode: num
 export const findBreaches = async ({ db, clock }: Pick<QueueServer, 'db' | 'clock'>): Promise<string[]> => {
   const rows = await db<{ breach: string }>`
     select 'pending without a place in line: ' || t.task_id as breach from queue.tasks t
-    where t.state = 'pending' and t.deadline > ${clock.now()} and not exists (
+    where t.state = 'pending' and not t.held and t.deadline > ${clock.now()} and not exists (
       select from queue.pending p where p.task_queue_id = t.task_queue_id and p.priority = t.priority and p.seq = t.pending_seq
         and p.task_id = t.task_id and p.run_id = t.run_id)
     union all
@@ -135,10 +135,16 @@ export const findBreaches = async ({ db, clock }: Pick<QueueServer, 'db' | 'cloc
     left join (select dependent collate "C" as task_id, count(*) as unmet from queue.deps where not satisfied group by 1) d on d.task_id = t.task_id
     where t.unmet <> coalesce(d.unmet, 0)
     union all
+    select 'held although nothing is unmet, or in the wrong state: ' || task_id from queue.tasks
+    where held and ((unmet = 0 and deadline > ${clock.now()}) or state in ('unscheduled', 'running'))
+    union all
+    select 'held and in line: ' || t.task_id from queue.tasks t join queue.pending p on p.task_id = t.task_id where t.held
+    union all
     select 'unscheduled although nothing is unmet: ' || task_id from queue.tasks where state = 'unscheduled' and unmet = 0 and deadline > ${clock.now()}
     union all
     select 'not satisfied by a resolved task: ' || d.required || ' → ' || d.dependent from queue.deps d join queue.tasks t on t.task_id = d.required
-    where not d.satisfied and (t.state = 'completed' or (d.any_outcome and t.state in ('failed', 'exception')))
+    join queue.tasks w on w.task_id = (d.dependent collate "C")
+    where not d.satisfied and not t.held and w.deadline > ${clock.now()} and (t.state = 'completed' or (d.any_outcome and t.state in ('failed', 'exception')))
       and not exists (select from queue.fanouts f where f.task_id = d.required)
     union all
     select 'wrong count of unresolved tasks: ' || g.task_group_id from queue.groups g

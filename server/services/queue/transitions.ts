@@ -6,6 +6,7 @@ import { conflict, notFound } from '../../platform/errors.ts';
 import { notifyOutbox } from '../../platform/events.ts';
 import { announce, groupEvent, taskEvent } from './announce.ts';
 import type { Ctx } from './ctx.ts';
+import { releaseHeld, returnToLineStatement } from './downstream.db.ts';
 import { type ChangedBy, noteChanges } from './explain/history.db.ts';
 import { getGroup } from './groups.db.ts';
 import { type ReleasedRow, type RunEnd, giveUpStatement, lockPendingStatement, satisfyStatement } from './resolve.db.ts';
@@ -79,6 +80,20 @@ export const cancelAll = async (
   return rows;
 };
 
+/** Resolved tasks that were to run again keep the outcome that they have, and those that wait for them go on with it. */
+export const callOffReruns = async (tx: Tx, ctx: Ctx, taskIds: readonly string[], by: ChangedBy): Promise<void> => {
+  const nowIso = ctx.platform.clock.now().toISOString();
+  const released = await releaseHeld(tx, taskIds);
+  await releaseDependents(tx, ctx, released, nowIso);
+  await noteChanges(
+    tx,
+    released.map(row => row.taskId),
+    'cancel',
+    by,
+    nowIso,
+  );
+};
+
 /** Makes an unscheduled task pending; one with runs is left alone. Answers with the status as JSON text. */
 export const scheduleTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
@@ -107,22 +122,29 @@ const startRun = async (
 
 /** Gives a task that does not run another run. A pending one is announced again. */
 export const rerunTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
-  ctx.platform.db.tx(async tx => {
-    const task = await requireLocked(tx, taskId);
-    refuseLate(ctx, task, 'rerun');
-    if (task.state === 'running') {
-      return task.status;
+  ctx.platform.db.tx(tx => rerunLocked(tx, ctx, taskId, by));
+
+/** The same within a transaction. */
+export const rerunLocked = async (tx: Tx, ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> => {
+  const task = await requireLocked(tx, taskId);
+  refuseLate(ctx, task, 'rerun');
+  if (task.state === 'running') {
+    return task.status;
+  }
+  if (task.state === 'pending') {
+    if (task.held) {
+      await tx.run(returnToLineStatement(taskId, ctx.platform.clock.now().toISOString()));
+      tx.afterCommit(() => ctx.wake.pending(task.taskQueueId, 1));
     }
-    if (task.state === 'pending') {
-      await announce(tx, [taskEvent('taskPending', task, JSON.parse(task.status) as TaskStatus, { runId: task.runId })]);
-      return task.status;
-    }
-    const runs = task.runId + 1;
-    if (runs >= MAX_RUNS) {
-      conflict('Task `{{taskId}}` has {{runs}} runs, and a task never has more.', { taskId, runs });
-    }
-    return startRun(tx, ctx, task, 'rerun', retriesAfterRerun(task.retries, runs), by);
-  });
+    await announce(tx, [taskEvent('taskPending', task, JSON.parse(task.status) as TaskStatus, { runId: task.runId })]);
+    return task.status;
+  }
+  const runs = task.runId + 1;
+  if (runs >= MAX_RUNS) {
+    conflict('Task `{{taskId}}` has {{runs}} runs, and a task never has more.', { taskId, runs });
+  }
+  return startRun(tx, ctx, task, 'rerun', retriesAfterRerun(task.retries, runs), by);
+};
 
 /** Announces once more that a group has no task left that was never resolved, if that is so. */
 const groupEvents = async (tx: Tx, taskGroupId: string): Promise<ReturnType<typeof groupEvent>[]> => {
@@ -138,6 +160,10 @@ export const cancelTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<str
     const [cancelled] = await cancelAll(tx, ctx, [taskId], by);
     if (cancelled) {
       return cancelled.status;
+    }
+    if (task.held) {
+      await callOffReruns(tx, ctx, [taskId], by);
+      return task.status;
     }
     const status = JSON.parse(task.status) as TaskStatus;
     const run = status.runs.at(-1);

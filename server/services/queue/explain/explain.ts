@@ -21,6 +21,7 @@ import {
   type Line,
   type Subject,
   endedReasons,
+  heldReason,
   lateReason,
   pendingReasons,
   runningReasons,
@@ -85,6 +86,7 @@ export const explainTask = async (ctx: Ctx, taskId: string, caller: Caller, past
         : moment.state === 'running'
           ? runningReasons(subject)
           : endedReasons(subject, views[0]?.change === 'cancel' ? views[0] : undefined)),
+    ...heldReason(subject, row.held && Date.parse(status.deadline) > nowMs, row.unmet),
   ];
   if (isPast) {
     unknown.push(...whatIsUnknown(subject, waiting));

@@ -35,6 +35,19 @@ export const lateReason = ({ moment, status, atMs }: Subject, delayMs: number): 
     : [];
 };
 
+/** Of a task that has runs and waits for its dependencies once more. */
+export const heldReason = ({ isPast, moment }: Subject, isHeld: boolean, unmet: number): Reason[] =>
+  isHeld && !isPast
+    ? [
+        {
+          reason: 'runs-again-later',
+          message: sentence(
+            `it ${moment.state === 'pending' ? 'is handed out' : 'runs again'} when the ${plural(unmet, 'task that it waits for is', 'tasks that it waits for are')} resolved`,
+          ),
+        },
+      ]
+    : [];
+
 export const waitingReasons = (
   { moment, atMs, taskId }: Subject,
   waiting: Blockers | undefined,

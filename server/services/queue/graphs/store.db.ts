@@ -85,16 +85,6 @@ export const takeSeqsStatement = (count: number): Statement => ({
   values: [count],
 });
 
-/**
- * For the transaction: plans as on the hot path, which stay index look-ups whatever the tables held when they were made; and nobody is waited for as
- * long as it takes to notice a deadlock, because calls on the hot path may be waiting behind this one.
- */
-export const SETTINGS: Statement = {
-  text: `select set_config(name, value, true) from (values ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'),
-    ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_memoize', 'off'), ('lock_timeout', '400ms')) as s(name, value)`,
-  values: [],
-};
-
 /** Keeps tasks in their state until the transaction ends, in the order of ids; answers with `{ taskId, state }`. */
 export const shareStatement = (taskIds: readonly string[]): Statement => ({
   text: `select t.task_id, t.state from unnest($1::text[]) as x(task_id)

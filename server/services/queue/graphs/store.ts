@@ -9,16 +9,17 @@
  *
  * Locks that others may need (tasks outside the graph, the group) are taken last and for a moment only, because calls on the hot path share one
  * transaction and would all wait. The many inserts before them concern nobody, unless somebody creates the same tasks: rows are inserted in the order of
- * ids, so that two submissions of a graph never wait for each other in a circle, and anything else gives way soon (`SETTINGS`).
+ * ids, so that two submissions of a graph never wait for each other in a circle, and anything else gives way soon (`large-transaction.ts`).
  */
 import type { Tx } from '../../../db/sql.ts';
 import { notifyOutbox } from '../../../platform/events.ts';
 import type { Ctx } from '../ctx.ts';
 import type { NewTask } from '../definition.ts';
+import { gaveWay, largeTx } from '../large-transaction.ts';
 import { satisfies } from '../rules.ts';
 import { releaseDependents } from '../transitions.ts';
 import type { NewNode, Plan } from './look.ts';
-import { SETTINGS, insertStatement, shareStatement, takeSeqsStatement } from './store.db.ts';
+import { insertStatement, shareStatement, takeSeqsStatement } from './store.db.ts';
 
 /** Tasks per statement. */
 const CHUNK = 500;
@@ -29,24 +30,21 @@ export class Outdated extends Error {}
 
 /** Stores the tasks of a plan, all or none. Throws `Outdated` when it has to be made anew. Answers with the group's expiry. */
 export const storeGraph = (ctx: Ctx, plan: Plan, pause: () => Promise<void>): Promise<Date> =>
-  ctx.platform.db
-    .tx(async tx => {
-      const nowIso = ctx.platform.clock.now().toISOString();
-      await tx.run(SETTINGS);
-      await insertAll(tx, plan, nowIso, pause);
-      await settleRequired(tx, ctx, plan, nowIso);
-      const expires = await enterGroup(tx, plan);
-      tx.afterCommit(() => tell(ctx, plan.create));
-      return expires;
-    })
-    .catch((error: unknown) => {
-      throw isOutdated(error) ? new Outdated() : error;
-    });
+  largeTx(ctx.platform.db, async tx => {
+    const nowIso = ctx.platform.clock.now().toISOString();
+    await insertAll(tx, plan, nowIso, pause);
+    await settleRequired(tx, ctx, plan, nowIso);
+    const expires = await enterGroup(tx, plan);
+    tx.afterCommit(() => tell(ctx, plan.create));
+    return expires;
+  }).catch((error: unknown) => {
+    throw isOutdated(error) ? new Outdated() : error;
+  });
 
 /** Unique violation, lock not available in time, two first tasks of a group. */
 const isOutdated = (error: unknown): boolean => {
   const { code, constraint } = error as { code?: string; constraint?: string };
-  return (code === '23505' && constraint === 'tasks_pkey') || code === '55P03' || constraint === 'groups_open_to_scheduler';
+  return (code === '23505' && constraint === 'tasks_pkey') || gaveWay(error) || constraint === 'groups_open_to_scheduler';
 };
 
 const insertAll = async (tx: Tx, plan: Plan, nowIso: string, pause: () => Promise<void>): Promise<void> => {

@@ -4,6 +4,7 @@ import { makePage, readPage } from '../../../platform/page.ts';
 import type { Handlers } from '../../../platform/service.ts';
 import { announce, groupEvent } from '../announce.ts';
 import type { Ctx } from '../ctx.ts';
+import { listHeld } from '../downstream.db.ts';
 import {
   type GroupRow,
   countGroupTasks,
@@ -17,7 +18,7 @@ import {
 import { lockPendingStatement } from '../resolve.db.ts';
 import { priorityRank } from '../rules.ts';
 import { changePriorities } from '../tasks.db.ts';
-import { cancelAll } from '../transitions.ts';
+import { callOffReruns, cancelAll } from '../transitions.ts';
 import { listText } from './tasks.ts';
 
 type GroupMethods = 'listTaskGroup' | 'getTaskGroup' | 'sealTaskGroup' | 'cancelTaskGroup' | 'changeTaskGroupPriority';
@@ -86,6 +87,10 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
     const taskIds = await inChunks(
       after => listCancellable(db, taskGroupId, after, CHUNK, clock.now()),
       async ids => (ids.length === 0 ? [] : db.tx(async tx => (await cancelAll(tx, ctx, ids, by)).map(row => row.taskId))),
+    );
+    await inChunks(
+      after => listHeld(db, taskGroupId, after, CHUNK),
+      async ids => (ids.length === 0 ? [] : db.tx(tx => callOffReruns(tx, ctx, ids, by)).then(() => [])),
     );
     return { taskGroupId, taskGroupSize: await countGroupTasks(db, taskGroupId), cancelledCount: taskIds.length, taskIds };
   },

@@ -6,6 +6,7 @@ import { type Handlers, RawJson } from '../../../platform/service.ts';
 import { createTask } from '../creation.ts';
 import type { Ctx } from '../ctx.ts';
 import { checkScopes, checkTimes, definitionText, makeTask, resolveTaskQueueId } from '../definition.ts';
+import { MAX_LISTED, rerunDownstream } from '../downstream.ts';
 import { listDependents } from '../groups.db.ts';
 import { prioritiesFrom, priorityName, splitTaskQueueId } from '../rules.ts';
 import { type DefinitionRow, type StatusRow, type TaskRow, definitionsStatement, statusesStatement } from '../tasks.db.ts';
@@ -19,6 +20,7 @@ type TaskMethods =
   | 'createTask'
   | 'scheduleTask'
   | 'rerunTask'
+  | 'rerunDownstream'
   | 'cancelTask'
   | 'changeTaskPriority'
   | 'listDependentTasks';
@@ -104,6 +106,18 @@ export const taskHandlers: Pick<Handlers<typeof queueApi, Ctx>, TaskMethods> = {
   async rerunTask({ ctx, params: { taskId }, authorize, caller }) {
     await authorize(control(await requireTask(ctx, taskId)));
     return statusAnswer(await rerunTask(ctx, taskId, await by(caller)));
+  },
+
+  async rerunDownstream({ ctx, params: { taskId }, caller, held }) {
+    await requireTask(ctx, taskId);
+    const { status, waiting, late } = await rerunDownstream(ctx, taskId, await held(), await by(caller));
+    const lists = {
+      waiting: waiting.length,
+      taskIds: waiting.slice(0, MAX_LISTED),
+      late: late.length,
+      lateTaskIds: late.slice(0, MAX_LISTED),
+    };
+    return new RawJson(`{"status":${status},${JSON.stringify(lists).slice(1)}`);
   },
 
   async cancelTask({ ctx, params: { taskId }, authorize, caller }) {
