@@ -82,7 +82,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
   const { db, clock, log, metrics, rootUrl } = options;
   const [keep, ...configs] = readAllSettings([eventLogSettings, ...options.services.map(service => service.settings)], options.environment);
   const lanes: Lane[] = [];
-  const notifier = openNotifier(db, clock, log, options.alone ?? false);
+  const notifier = openNotifier({ db, clock, random: options.random, log, alone: options.alone ?? false });
   options.bus.attach(notifier);
   let app: FastifyInstance | undefined;
 

@@ -206,6 +206,8 @@ const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise
   }
 };
 
+const CONNECT_TIMEOUT_MS = 10_000;
+
 /** Opens a pool. Nothing connects before the first statement. */
 export const openDb = (options: DbOptions): Db => {
   const config: pg.PoolConfig = {
@@ -213,7 +215,8 @@ export const openDb = (options: DbOptions): Db => {
     types,
     max: options.poolSize ?? 10,
     idleTimeoutMillis: 60_000,
-    connectionTimeoutMillis: 10_000,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
     statement_timeout: options.statementTimeoutMs ?? 30_000,
     application_name: 'taskcluster',
   };
@@ -237,8 +240,11 @@ export const openDb = (options: DbOptions): Db => {
         ...options.connection,
         types,
         ...(connect.options ? { options: connect.options } : {}),
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        keepAlive: true,
         application_name: connect.applicationName ?? 'taskcluster',
       });
+      client.on('error', () => undefined); // a dying backend may report several, and one without a listener would end the process
       await client.connect();
       return client;
     },

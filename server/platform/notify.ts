@@ -4,7 +4,7 @@
  */
 import type pg from 'pg';
 import type { Db } from '../db/sql.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, type Random, uuid } from './clock.ts';
 import type { Log } from './log.ts';
 
 const CHANNEL = 'platform_wake';
@@ -25,13 +25,38 @@ export interface Notifier {
   close(): Promise<void>;
 }
 
-/** `alone`: nobody else works on this database, so that nothing is sent or listened for. */
-export const openNotifier = (db: Db, clock: Clock, log: Log, alone = false): Notifier => {
+export interface NotifierOptions {
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Nobody else works on this database: nothing is sent or listened for. */
+  readonly alone?: boolean;
+}
+
+/** Names as payloads, each below the limit; `sender` stands first in each. */
+const toPayloads = (sender: string, names: Iterable<string>): string[] => {
+  const payloads: string[] = [];
+  let payload = sender;
+  for (const name of names) {
+    if (payload !== sender && Buffer.byteLength(payload) + Buffer.byteLength(name) + 1 > MAX_PAYLOAD) {
+      payloads.push(payload);
+      payload = sender;
+    }
+    payload += ` ${name}`;
+  }
+  return payload === sender ? payloads : [...payloads, payload];
+};
+
+export const openNotifier = ({ db, clock, random, log, alone = false }: NotifierOptions): Notifier => {
+  // pids repeat from container to container
+  const sender = uuid(random);
   const callbacks = new Map<string, Set<() => void>>();
   const waiting = new Set<string>();
+  const closing = new AbortController();
   let client: pg.Client | undefined;
   let flushing = false;
-  let closed = false;
+  let sentMs = Number.NEGATIVE_INFINITY;
   let ending: Promise<void> = Promise.resolve();
 
   const call = (name: string): void => {
@@ -40,43 +65,39 @@ export const openNotifier = (db: Db, clock: Clock, log: Log, alone = false): Not
     }
   };
 
+  /** Sends at once after a rest, else when the interval is over. */
   const flush = async (): Promise<void> => {
-    await clock.sleep(INTERVAL_MS);
-    const names = [...waiting];
-    waiting.clear();
-    flushing = false;
-    let payload = '';
-    const send = async (): Promise<void> => {
-      if (payload !== '' && !closed) {
-        await db`select pg_notify(${CHANNEL}, ${`${process.pid} ${payload}`})`;
+    while (waiting.size > 0 && !closing.signal.aborted) {
+      const restMs = sentMs + INTERVAL_MS - clock.monotonicMs();
+      await (restMs > 0 ? clock.sleep(restMs, closing.signal) : new Promise(resolve => setImmediate(resolve)));
+      sentMs = clock.monotonicMs();
+      const payloads = toPayloads(sender, waiting);
+      waiting.clear();
+      for (const payload of payloads) {
+        await db`select pg_notify(${CHANNEL}, ${payload})`;
       }
-    };
-    for (const name of names) {
-      if (payload.length + name.length > MAX_PAYLOAD) {
-        await send();
-        payload = '';
-      }
-      payload += `${payload === '' ? '' : ' '}${name}`;
     }
-    await send();
   };
 
   const listen = async (): Promise<void> => {
-    while (!closed) {
+    while (!closing.signal.aborted) {
       try {
         const opened = await db.connect({ applicationName: 'taskcluster notify' });
         const ended = new Promise<void>(resolve => {
           opened.once('end', resolve);
-          opened.once('error', () => resolve());
         });
         opened.on('notification', message => {
           const [from, ...names] = (message.payload ?? '').split(' ');
-          if (from !== String(process.pid)) {
+          if (from !== sender) {
             names.forEach(call);
           }
         });
-        await opened.query(`listen ${CHANNEL}`);
         client = opened;
+        if (closing.signal.aborted) {
+          await opened.end();
+          return;
+        }
+        await opened.query(`listen ${CHANNEL}`);
         // something may have been missed while nobody listened
         for (const name of callbacks.keys()) {
           call(name);
@@ -84,11 +105,10 @@ export const openNotifier = (db: Db, clock: Clock, log: Log, alone = false): Not
         await ended;
       } catch (error) {
         log.debug({ err: error }, 'notifications are not available');
+        await client?.end().catch(() => undefined);
       }
       client = undefined;
-      if (!closed) {
-        await clock.sleep(RECONNECT_MS);
-      }
+      await clock.sleep(RECONNECT_MS, closing.signal).catch(() => undefined);
     }
   };
   if (!alone) {
@@ -104,7 +124,11 @@ export const openNotifier = (db: Db, clock: Clock, log: Log, alone = false): Not
       waiting.add(name);
       if (!flushing) {
         flushing = true;
-        flush().catch((error: unknown) => log.warn({ err: error }, 'notification not sent'));
+        flush()
+          .catch((error: unknown) => closing.signal.aborted || log.warn({ err: error }, 'notification not sent'))
+          .finally(() => {
+            flushing = false;
+          });
       }
     },
     onNotify: (name, callback) => {
@@ -117,8 +141,9 @@ export const openNotifier = (db: Db, clock: Clock, log: Log, alone = false): Not
       return alone || client !== undefined;
     },
     close: async () => {
-      closed = true;
-      await client?.end();
+      closing.abort(new Error('Notifications are closing'));
+      await client?.end().catch(() => undefined);
+      // the database may be away, and an attempt to reach it under way
       await Promise.race([ending, clock.sleep(2 * RECONNECT_MS)]);
     },
   };

@@ -9,7 +9,7 @@ import type { Api } from '@tscluster/api/define.ts';
 import { type Client, createClient } from '@tscluster/client/client.ts';
 import { afterAll } from 'vitest';
 import type { Db } from '../db/sql.ts';
-import { type RunningServer, startServer } from '../main.ts';
+import { type RunningServer, type ServerOptions, startServer } from '../main.ts';
 import { openMemoryBus } from '../platform/bus/memory.ts';
 import { type Random, systemClock } from '../platform/clock.ts';
 import { newestSeq, parseEvents, readEventLog } from '../platform/event-log.ts';
@@ -21,6 +21,7 @@ import { makeMetrics } from '../platform/metrics.ts';
 import type { Platform, Service } from '../platform/service.ts';
 import { makeTestAuthenticator } from './authenticator.ts';
 import { type FakeClock, makeFakeClock } from './clock.ts';
+import { isSplit, makeAuthStandIn, startSplitServer } from './split.ts';
 import { testDatabase } from './template.ts';
 
 export interface TestServer {
@@ -91,15 +92,12 @@ export const withServer = async (services: readonly Service[], options: WithServ
   let seen = await newestSeq(db);
 
   const scopes = new Map<string, readonly string[]>([['anonymous', []]]);
-  const testAuth: Service = {
-    name: 'test-auth',
-    settings: {},
-    start: () => ({
-      authenticator: makeTestAuthenticator(clock, id => scopes.get(id) ?? (id.startsWith('static/taskcluster/') ? ['*'] : undefined)),
-    }),
-  };
-  const hasAuth = services.some(service => service.name === 'auth');
-  const server = await startServer({
+  const testAuth = makeAuthStandIn(
+    makeTestAuthenticator(clock, id => scopes.get(id) ?? (id.startsWith('static/taskcluster/') ? ['*'] : undefined)),
+  );
+  const auth = services.find(service => service.name === 'auth') ?? testAuth;
+  const others = services.filter(service => service !== auth);
+  const serverOptions: ServerOptions = {
     db,
     bus,
     clock,
@@ -109,7 +107,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
     keyring: openKeyring([{ id: 'test', key: Buffer.alloc(32, 1) }], seededRandom(2)),
     rootUrl: ROOT_URL,
     version: { version: 'dev', commit: '', source: '', build: '' },
-    services: hasAuth ? services : [...services, testAuth],
+    services: [auth, ...others],
     // a test may let days pass before it looks
     environment: { EVENT_LOG_KEEP_SECONDS: String(10 * 365 * 86_400), ...options.environment },
     serviceToken: service => `token-of-${service}-0123456789abcdef`,
@@ -118,9 +116,16 @@ export const withServer = async (services: readonly Service[], options: WithServ
     relay: options.db === undefined || (options.relay ?? false),
     validateOutput: true,
     alone: true,
-  });
+  };
+  const split = isSplit() && others.length > 0 ? await startSplitServer(serverOptions, [auth, ...others]) : undefined;
+  const server = split ?? (await startServer(serverOptions));
   await server.ready();
-  const localFetch = makeLocalFetch(() => server.app);
+  const toServer = makeLocalFetch(() => server.app);
+  const toAuth = split && makeLocalFetch(() => split.auth.app);
+  const localFetch: typeof fetch = async (input, init) => {
+    const url = new URL(input instanceof Request ? input.url : input);
+    return toAuth && url.pathname.startsWith('/api/auth/') ? toAuth(input, init) : toServer(input, init);
+  };
 
   // signatures carry the test's time; a request's own timeout stays real
   const signingClock = { ...systemClock, nowMs: clock.nowMs, now: clock.now };
