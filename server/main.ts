@@ -18,13 +18,14 @@ import { type HttpOptions, makeHttpServer } from './platform/http.ts';
 import type { Keyring } from './platform/keyring.ts';
 import { makeLocalFetch } from './platform/local-fetch.ts';
 import type { Log } from './platform/log.ts';
-import type { BoundLoop, RunningLoop } from './platform/loop.ts';
+import { type BoundLoop, type RunningLoop, run } from './platform/loop.ts';
 import type { Metrics } from './platform/metrics.ts';
 import { AUTH_CHANGED, openNotifier } from './platform/notify.ts';
 import type { Version } from './platform/operational.ts';
 import { type Relay, startRelay } from './platform/relay.ts';
 import { makeRemoteAuthenticator } from './platform/remote-authenticator.ts';
 import { type InternalUrls, makeServiceFetch } from './platform/service-fetch.ts';
+import { stuckSessions } from './platform/stuck-sessions.ts';
 import type { Platform, RunningService, Service } from './platform/service.ts';
 
 export interface ServerOptions {
@@ -111,6 +112,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     metrics,
     keyring: options.keyring,
     bus: options.bus,
+    alone: options.alone ?? false,
     rootUrl,
     openLane: name => {
       const lane = openLane(db, `taskcluster ${name}`);
@@ -172,20 +174,34 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
   for (const subscription of running.flatMap(service => service.subscriptions ?? [])) {
     await options.bus.subscribe(subscription);
   }
-  const onLogged = (): void => notifier.notify(EVENT_LOG);
-  const relay = options.relay === false ? undefined : startRelay({ db, bus: options.bus, clock, log, metrics, keep, onLogged });
+  const relay =
+    options.relay === false
+      ? undefined
+      : startRelay({
+          db,
+          bus: options.bus,
+          clock,
+          log,
+          metrics,
+          keep,
+          alone: options.alone ?? false,
+          onLogged: () => notifier.notify(EVENT_LOG),
+          onReleased: () => notifier.notify('relay'),
+        });
   const stopOutbox = onOutboxWritten(() => {
     relay?.wake();
-    if (!relay) {
+    if (!relay?.isActive) {
       notifier.notify('outbox');
     }
   });
-  const stopOutboxNotifications = notifier.onNotify('outbox', () => relay?.wake());
+  const stopNotifications = [notifier.onNotify('outbox', () => relay?.wake()), notifier.onNotify('relay', () => relay?.take())];
   const { loops: wanted = true } = options;
   const isWanted = ({ name, everywhere }: BoundLoop): boolean => (typeof wanted === 'boolean' ? wanted : everywhere || wanted(name));
   const loops: RunningLoop[] = running
     .flatMap(service => service.loops ?? [])
     .filter(isWanted)
+    // any process may be the only one that moves
+    .concat(wanted === false || options.alone ? [] : run(stuckSessions, { db, log }))
     .map(each => each.start({ clock, log, metrics }));
 
   return {
@@ -206,7 +222,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
         await service.close?.();
       }
       stopOutbox();
-      stopOutboxNotifications();
+      stopNotifications.forEach(stop => stop());
       await relay?.stop();
       await options.bus.close();
       await Promise.all(lanes.map(lane => lane.close()));

@@ -10,9 +10,15 @@ import pg from 'pg';
 import { serialize } from 'pg-protocol';
 import { type Db, type Row, type Statement, camelCase, isConnectionError } from './sql.ts';
 
+const STATEMENT_SECONDS = 30;
+/** Longer than Postgres takes at most: the machine or the network is gone. */
+const ANSWER_MS = 40_000;
+
 /** Settings of a lane's backend: every plan is an index look-up, also one that was made while the tables were empty. */
 export const HOT_OPTIONS =
   '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_memoize=off';
+
+const SESSION = `${HOT_OPTIONS} -c statement_timeout=${STATEMENT_SECONDS}s`;
 
 export interface Lane {
   /** Runs the statements as one transaction; answers with the rows of each. */
@@ -53,6 +59,8 @@ class Pipeline {
   readonly #settle: (error: Error | undefined, results: Row[][]) => void;
   #current: Row[] = [];
   #done = false;
+  /** Set by `pg`, which stops its timer when it is called. */
+  callback?: () => void;
 
   constructor(statements: readonly Statement[], session: Session, settle: (error: Error | undefined, results: Row[][]) => void) {
     this.#statements = statements;
@@ -132,6 +140,7 @@ class Pipeline {
   #finish(error: Error | undefined): void {
     if (!this.#done) {
       this.#done = true;
+      this.callback?.();
       this.#settle(error, this.#results);
     }
   }
@@ -143,7 +152,7 @@ export const openLane = (db: Db, applicationName: string): Lane => {
   let closed = false;
 
   const connect = async (): Promise<{ client: pg.Client; session: Session }> => {
-    const client = await db.connect({ options: HOT_OPTIONS, applicationName });
+    const client = await db.connect({ options: SESSION, applicationName, answerWithinMs: ANSWER_MS });
     const drop = (): void => {
       connected = undefined;
     };

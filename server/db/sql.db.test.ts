@@ -64,6 +64,24 @@ describe('a transaction', () => {
     expect(await db`select thing_id from things where thing_id in ('lost', 'outside')`).toEqual([]);
   });
 
+  it('does not keep its locks when it stands still, and says why it failed', async () => {
+    await db`insert into things values ('still')`;
+    const attempt = db.tx(
+      async tx => {
+        await tx`update things set amount = 1 where thing_id = 'still'`;
+        await db`update things set amount = 2 where thing_id = 'still'`; // waits for the lock of the first
+        await tx`update things set amount = 3 where thing_id = 'still'`;
+      },
+      { idleMs: 100 },
+    );
+    await expect(attempt).rejects.toMatchObject({ code: '25P03', message: expect.stringMatching(/idle-in-transaction timeout/) as string });
+    await expect(attempt).rejects.toSatisfy(isConnectionError);
+    expect(await db`select amount from things where thing_id = 'still'`).toEqual([{ amount: 2 }]);
+    // the setting was the transaction's own
+    const [row] = await db.tx(tx => tx<{ limit: string }>`select current_setting('idle_in_transaction_session_timeout') as limit`);
+    expect(row?.limit).toBe('10s');
+  });
+
   it('repeats after a deadlock', async () => {
     await db`insert into things values ('d1'), ('d2')`;
     let tries = 0;

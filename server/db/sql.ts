@@ -72,9 +72,17 @@ export interface Tx extends Query {
   afterCommit(callback: () => void): void;
 }
 
+export interface TxOptions {
+  /**
+   * How long the function may do something else between two statements (default 10 000): a process that stands still must not keep its locks. Longer
+   * than that, and Postgres ends the transaction.
+   */
+  readonly idleMs?: number;
+}
+
 export interface Db extends Query {
   /** One transaction; commits when the function returns, rolls back when it throws. Repeats on a serialisation failure or deadlock. */
-  tx<T>(run: (tx: Tx) => Promise<T>): Promise<T>;
+  tx<T>(run: (tx: Tx) => Promise<T>, options?: TxOptions): Promise<T>;
   /** A connection of its own, outside the pool (locks, LISTEN, hot lanes). The caller ends it and listens for its `error` and `end`. */
   connect(options?: ConnectOptions): Promise<pg.Client>;
   close(): Promise<void>;
@@ -84,6 +92,8 @@ export interface ConnectOptions {
   /** `-c` settings of the backend. */
   readonly options?: string;
   readonly applicationName?: string;
+  /** Longer than that nothing is waited for; what was asked fails with a connection error. */
+  readonly answerWithinMs?: number;
 }
 
 // ---- values and rows ----
@@ -165,22 +175,22 @@ export const isRetryable = (error: unknown): boolean => {
 export const isConnectionError = (error: unknown): boolean => {
   const { code, message } = (error ?? {}) as { code?: string; message?: string };
   return (
-    (typeof code === 'string' && /^(08...|57P0[123]|ECONN.*|EPIPE|ENOENT|ETIMEDOUT)$/.test(code)) ||
-    /Connection terminated|connection error|not queryable|Client was closed/i.test(message ?? '')
+    (typeof code === 'string' && /^(08...|57P0[1235]|25P03|ECONN.*|EPIPE|ENOENT|ETIMEDOUT)$/.test(code)) ||
+    /Connection terminated|connection error|not queryable|Client was closed|Query read timeout/i.test(message ?? '')
   );
 };
 
 const MAX_TRIES = 5;
 
-const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise<T>): Promise<T> => {
+const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise<T>, { idleMs }: TxOptions): Promise<T> => {
   let lost: Error | undefined;
   const onError = (error: Error): void => {
-    lost = error; // without a listener a dying backend would end the process
+    lost ??= error; // the first one says why; without a listener a dying backend would end the process
   };
   client.on('error', onError);
   const callbacks: (() => void)[] = [];
   try {
-    await client.query('begin');
+    await client.query(idleMs === undefined ? 'begin' : `begin; set local idle_in_transaction_session_timeout = ${Math.ceil(idleMs)}`);
     const query = makeQuery(config => client.query(config));
     const tx = Object.assign(query, { afterCommit: (callback: () => void) => void callbacks.push(callback) }) as unknown as Tx;
     const result = await run(tx);
@@ -202,14 +212,24 @@ const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise
     }
     client.off('error', onError);
     client.release(broken);
-    throw error;
+    // what the statement after the loss says is that there is no connection, not why
+    throw lost && lost !== error ? connectionLost(lost, error) : error;
   }
 };
 
+const connectionLost = (lost: Error, error: unknown): Error => {
+  const message = `The connection to the database was lost in a transaction (${lost.message})`;
+  return Object.assign(new Error(message, { cause: error }), { code: (lost as { code?: string }).code ?? '08006' });
+};
+
 const CONNECT_TIMEOUT_MS = 10_000;
+const IDLE_IN_TRANSACTION_MS = 10_000;
+/** An answer that is so much later than the last moment in which Postgres would have given one does not come: the machine or the network is gone. */
+const ANSWER_MS = 10_000;
 
 /** Opens a pool. Nothing connects before the first statement. */
 export const openDb = (options: DbOptions): Db => {
+  const { statementTimeoutMs = 30_000 } = options;
   const config: pg.PoolConfig = {
     ...options.connection,
     types,
@@ -217,17 +237,19 @@ export const openDb = (options: DbOptions): Db => {
     idleTimeoutMillis: 60_000,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    statement_timeout: options.statementTimeoutMs ?? 30_000,
+    statement_timeout: statementTimeoutMs,
+    query_timeout: statementTimeoutMs === 0 ? 0 : statementTimeoutMs + ANSWER_MS,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     application_name: 'taskcluster',
   };
   const pool = new pg.Pool(config);
   pool.on('error', error => options.onError?.(error));
   const query = makeQuery(async queryConfig => pool.query(queryConfig));
   return Object.assign(query, {
-    tx: async <T>(run: (tx: Tx) => Promise<T>): Promise<T> => {
+    tx: async <T>(run: (tx: Tx) => Promise<T>, txOptions: TxOptions = {}): Promise<T> => {
       for (let tries = 1; ; tries++) {
         try {
-          return await runTransaction(await pool.connect(), run);
+          return await runTransaction(await pool.connect(), run, txOptions);
         } catch (error) {
           if (!isRetryable(error) || tries >= MAX_TRIES) {
             throw error;
@@ -242,6 +264,7 @@ export const openDb = (options: DbOptions): Db => {
         ...(connect.options ? { options: connect.options } : {}),
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         keepAlive: true,
+        ...(connect.answerWithinMs === undefined ? {} : { query_timeout: connect.answerWithinMs }),
         application_name: connect.applicationName ?? 'taskcluster',
       });
       client.on('error', () => undefined); // a dying backend may report several, and one without a listener would end the process

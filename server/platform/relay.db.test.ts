@@ -75,6 +75,57 @@ describe('the relay', () => {
     await relay.stop();
   });
 
+  it('loses its turn when it stands still, with what it had under way; the next one delivers all of it, in order', async () => {
+    const { db } = await testDatabase();
+    const stalled = Promise.withResolvers<void>();
+    const going = openMemoryBus(db);
+    const stalling: Bus = {
+      ...going,
+      deliver: () => {
+        stalled.resolve();
+        return new Promise(() => undefined);
+      },
+    };
+    const first = startOn(db, stalling, { silenceMs: 300 });
+    await db.tx(tx => publishAll(tx, [event(1)]));
+    await db.tx(tx => publishAll(tx, [event(2)]));
+    first.relay.wake();
+    await stalled.promise;
+    const second = startOn(db, going, { silenceMs: 60_000, clock: systemClock });
+    const delivered = second.relay.drain();
+    await db.tx(tx => publishAll(tx, [event(3)]));
+    await delivered;
+    expect(numbers(second.seen)).toEqual([1, 2, 3]);
+    expect([first.seen, second.relay.isActive]).toEqual([[], true]);
+    await second.relay.stop();
+  });
+
+  it('loses its turn also when it stands still with nothing to do', async () => {
+    const { db } = await testDatabase();
+    const first = startOn(db, undefined, { silenceMs: 200 }); // its clock stands still
+    await first.relay.drain();
+    expect(first.relay.isActive).toBe(true);
+    const second = startOn(db, undefined, { silenceMs: 60_000, clock: systemClock });
+    await second.relay.drain();
+    expect(second.relay.isActive).toBe(true);
+    await second.relay.stop();
+  });
+
+  it('tells when it has stopped, and one that waits takes its turn at once', async () => {
+    const { db } = await testDatabase();
+    const released = Promise.withResolvers<void>();
+    const first = startOn(db, undefined, { onReleased: () => released.resolve() });
+    await first.relay.drain();
+    const second = startOn(db); // its clock stands still: it does not look by itself
+    await first.relay.stop();
+    await released.promise;
+    expect(first.relay.isActive).toBe(false);
+    second.relay.take();
+    await second.relay.drain();
+    expect(second.relay.isActive).toBe(true);
+    await second.relay.stop();
+  });
+
   it('keeps the events while the bus is down', async () => {
     const { db } = await testDatabase();
     const { bus, seen } = recording(openMemoryBus(db));

@@ -2,12 +2,15 @@
  * The relay: outbox → bus and event log. One works at a time (an advisory lock on its own connection; another takes over when it dies), because order
  * per task would be lost between several. It delivers, then commits the delete: at least once, never lost. Woken at once by commits of this process, by
  * notification of others, and by a slow poll as a safety net.
+ *
+ * A process that stands still (paused, swapped out) keeps its connection and would keep the lock. Postgres ends a session of the relay that is silent
+ * for longer than a working one ever is, and with it the lock and what it had not committed; when the process goes on it finds the connection gone.
  */
 import type pg from 'pg';
 import type { Db, Tx } from '../db/sql.ts';
 import { isConnectionError, queryOn } from '../db/sql.ts';
 import type { Bus } from './bus/bus.ts';
-import type { Clock } from './clock.ts';
+import type { Clock, Timer } from './clock.ts';
 import { newestSeq, parseEvents, trimEventLog } from './event-log.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
@@ -20,7 +23,15 @@ const BATCH_BYTES = 8 * 1024 * 1024;
 const POLL_MS = 2_000;
 /** After a batch the relay rests this long, so that under load one commit of its own serves many transactions. */
 const REST_MS = 20;
-const MAX_BACKOFF_MS = 30_000;
+const MAX_BACKOFF_MS = 10_000;
+/** How often one that waits for its turn looks whether it has come. */
+const STANDBY_MS = 1_000;
+const SILENCE_MS = 15_000;
+/** So often a relay says a word while it is busy elsewhere: its silence means that it stands still. */
+const WORDS_PER_SILENCE = 4;
+const CONNECTION_FAILURE = '08006';
+const sessionOptions = (silenceMs: number): string =>
+  `-c idle_session_timeout=${silenceMs} -c idle_in_transaction_session_timeout=${silenceMs} -c statement_timeout=30s`;
 /** A relay whose bus is away for longer lets another one work, whose bus may not be. */
 const AWAY_MS = 10_000;
 const TRIM_MS = 10_000;
@@ -30,6 +41,10 @@ const TRIM_BATCH = 5_000;
 export interface Relay {
   /** There may be something in the outbox. */
   wake(): void;
+  /** Whether it is this one's turn. */
+  readonly isActive: boolean;
+  /** Another one may have stopped: perhaps it is this one's turn. */
+  take(): void;
   /** Resolves when the outbox was seen empty after this call. */
   drain(): Promise<void>;
   /** Finishes the batch under way. */
@@ -46,19 +61,64 @@ export interface RelayOptions {
   readonly keep: { readonly keepSeconds: number; readonly keepRows: number };
   /** Told after each commit that appended to the event log. */
   readonly onLogged?: () => void;
+  /** Told when it has stopped, so that another one need not wait to notice. */
+  readonly onReleased?: () => void;
+  /** No other process has a relay: nobody waits for the lock of one that stands still. */
+  readonly alone?: boolean;
+  /** After so long without a word from it a relay loses its turn. Default 15 000. */
+  readonly silenceMs?: number;
 }
 
 export const startRelay = (options: RelayOptions): Relay => {
-  const { db, bus, clock, log, metrics, keep } = options;
+  const { db, bus, clock, log, metrics, keep, silenceMs = SILENCE_MS } = options;
   const delivered = metrics.counter('outbox_rows_delivered_total', 'Transactions whose events were handed to the bus', []);
   const failures = metrics.counter('outbox_relay_failures_total', 'Batches that could not be handed to the bus', []);
   const stopping = new AbortController();
   const waker = makeWaker(clock, stopping.signal);
   const rest = makeWaker(clock, stopping.signal);
+  const turn = makeWaker(clock, stopping.signal);
+  let isActive = false;
   let drains: (() => void)[] = [];
   /** Of the event log; known while this relay has the lock. */
   let newest = 0;
   let trimmedMs = 0;
+
+  /**
+   * Keeps the session alive while something else goes on, for as long as this process does. What goes on is given a check that throws once another
+   * relay may be at work: also when this process was paused, and has not yet had the time to notice what happened meanwhile.
+   */
+  const withSession = async <T>(client: pg.Client, work: (requireTurn: () => void) => Promise<T>): Promise<T> => {
+    let heardMs = clock.monotonicMs();
+    let lost: unknown;
+    let timer: Timer | undefined;
+    const speak = (): void => {
+      timer = clock.setTimer(silenceMs / WORDS_PER_SILENCE, () => {
+        const askedMs = clock.monotonicMs();
+        client.query('select 1').then(
+          () => {
+            heardMs = askedMs;
+          },
+          (error: unknown) => {
+            lost ??= error;
+          },
+        );
+        speak();
+      });
+    };
+    speak();
+    try {
+      return await work(() => {
+        if (lost !== undefined) {
+          throw lost;
+        }
+        if (clock.monotonicMs() - heardMs > silenceMs / 2) {
+          throw Object.assign(new Error('The relay stood still: another one may be at work'), { code: CONNECTION_FAILURE });
+        }
+      });
+    } finally {
+      timer?.cancel();
+    }
+  };
 
   /** One transaction: up to a batch of rows, in order; answers with how many. */
   const relayBatch = async (client: pg.Client): Promise<number> => {
@@ -79,9 +139,12 @@ export const startRelay = (options: RelayOptions): Relay => {
         return 0;
       }
       const tx = Object.assign(query, { afterCommit: () => undefined }) as unknown as Tx;
-      await bus.prepare(tx);
-      const events = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseEvents(row.id, row.msg));
-      await bus.deliver(tx, events);
+      const events = await withSession(client, async requireTurn => {
+        await bus.prepare(tx);
+        const wanted = rows.filter(row => bus.wants(row.msg)).flatMap(row => parseEvents(row.id, row.msg));
+        await bus.deliver(tx, wanted, requireTurn);
+        return wanted;
+      });
       await client.query('commit');
       newest += rows.length;
       delivered.inc(rows.length);
@@ -169,24 +232,34 @@ export const startRelay = (options: RelayOptions): Relay => {
     }
   };
 
+  /** Resolves when this relay has the lock, or (with false) is stopping. */
+  const waitForTurn = async (client: pg.Client): Promise<boolean> => {
+    const query = queryOn(client);
+    while (!stopping.signal.aborted) {
+      const [row] = await query<{ locked: boolean }>`select pg_try_advisory_lock(${LOCK}) as locked`;
+      if (row?.locked) {
+        return true;
+      }
+      await turn.wait(STANDBY_MS);
+    }
+    return false;
+  };
+
   const run = async (): Promise<void> => {
     let backoffMs = 100;
     while (!stopping.signal.aborted) {
       let client: pg.Client | undefined;
       try {
         await bus.ready(stopping.signal);
-        client = await db.connect({ applicationName: 'taskcluster relay' });
-        client.on('error', () => undefined); // the next statement reports it
-        const query = queryOn(client);
-        for (;;) {
-          const [row] = await query<{ locked: boolean }>`select pg_try_advisory_lock(${LOCK}) as locked`;
-          if (row?.locked || stopping.signal.aborted) {
-            break;
-          }
-          await waker.wait(POLL_MS);
+        client = await db.connect({
+          applicationName: 'taskcluster relay',
+          ...(options.alone ? {} : { options: sessionOptions(silenceMs) }),
+        });
+        if (await waitForTurn(client)) {
+          isActive = true;
+          backoffMs = 100;
+          await work(client);
         }
-        backoffMs = 100;
-        await work(client);
       } catch (error) {
         if (!stopping.signal.aborted) {
           log.warn({ err: error, backoffMs }, 'relay lost its connection');
@@ -195,6 +268,10 @@ export const startRelay = (options: RelayOptions): Relay => {
         }
       } finally {
         await client?.end().catch(() => undefined);
+        if (isActive) {
+          isActive = false;
+          options.onReleased?.();
+        }
       }
     }
     drains.forEach(resolve => resolve());
@@ -204,9 +281,14 @@ export const startRelay = (options: RelayOptions): Relay => {
 
   return {
     wake: waker.wake,
+    get isActive() {
+      return isActive;
+    },
+    take: turn.wake,
     drain: () =>
       new Promise<void>(resolve => {
         drains.push(resolve);
+        turn.wake();
         rest.wake();
         waker.wake();
       }),

@@ -28,6 +28,8 @@ export interface Platform {
   readonly metrics: Metrics;
   readonly keyring: Keyring;
   readonly bus: Bus;
+  /** No other process works on this database. */
+  readonly alone: boolean;
   readonly rootUrl: string;
   /** A hot connection (several statements, one commit); one per name, closed with the platform. */
   openLane(name: string): Lane;

@@ -26,6 +26,8 @@ import { testDatabase } from './template.ts';
 
 export interface TestServer {
   readonly server: RunningServer;
+  /** The server of auth, where it has one of its own. */
+  readonly authServer: RunningServer | undefined;
   readonly platform: Platform;
   readonly db: Db;
   readonly clock: FakeClock;
@@ -63,6 +65,8 @@ export const seededRandom = (seed: number): Random => {
 };
 
 const open: TestServer[] = [];
+/** Each of a file's servers has randomness of its own. */
+let servers = 0;
 afterAll(async () => {
   for (const server of open.splice(0)) {
     await server.close();
@@ -81,10 +85,16 @@ export interface WithServerOptions {
   /** Default: nothing is logged. */
   readonly log?: Log;
   readonly db?: Db;
+  /** No other server works on the database (default); else they wake each other. */
+  readonly alone?: boolean;
+  /** Auth runs in a server of its own (default: where the environment says so for all tests). */
+  readonly split?: boolean;
 }
 
 /** Starts services on a database of their own; closed after the test file. */
 export const withServer = async (services: readonly Service[], options: WithServerOptions = {}): Promise<TestServer> => {
+  servers += 1;
+  const seed = servers;
   const db = options.db ?? (await testDatabase()).db;
   const clock = options.clock ?? makeFakeClock();
   const bus = openMemoryBus(db);
@@ -101,7 +111,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
     db,
     bus,
     clock,
-    random: seededRandom(1),
+    random: seededRandom(seed),
     log: options.log ?? silentLog,
     metrics: makeMetrics(),
     keyring: openKeyring([{ id: 'test', key: Buffer.alloc(32, 1) }], seededRandom(2)),
@@ -115,9 +125,9 @@ export const withServer = async (services: readonly Service[], options: WithServ
     loops: options.loops ?? false,
     relay: options.db === undefined || (options.relay ?? false),
     validateOutput: true,
-    alone: true,
+    alone: options.alone ?? true,
   };
-  const split = isSplit() && others.length > 0 ? await startSplitServer(serverOptions, [auth, ...others]) : undefined;
+  const split = (options.split ?? isSplit()) && others.length > 0 ? await startSplitServer(serverOptions, [auth, ...others]) : undefined;
   const server = split ?? (await startServer(serverOptions));
   await server.ready();
   const toServer = makeLocalFetch(() => server.app);
@@ -133,6 +143,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
   let closed = false;
   const result: TestServer = {
     server,
+    authServer: split?.auth,
     platform: server.platform,
     db,
     clock,

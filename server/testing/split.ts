@@ -55,9 +55,11 @@ export const startSplitServer = async (
   [auth, ...others]: readonly [Service, ...Service[]],
 ): Promise<SplitServer> => {
   const internalUrls: Record<string, string> = {};
+  // auth tells the others of its changes
+  const alone = (options.alone ?? false) && auth.name !== 'auth';
   const addresses: http.Server[] = [];
   const start = async (services: readonly Service[], more: Partial<ServerOptions> = {}): Promise<RunningServer> => {
-    const server = await startServer({ ...options, ...more, services, internalUrls, alone: false });
+    const server = await startServer({ ...options, ...more, services, internalUrls, alone });
     // the tests may let the server itself listen
     const address = http.createServer((request, response) => void server.app.server.emit('request', request, response));
     addresses.push(address);

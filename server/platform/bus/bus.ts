@@ -37,8 +37,11 @@ export interface Bus {
   prepare(tx: Tx): Promise<void>;
   /** Whether anybody may want events of this outbox text; false only when nobody does, so that they need not be looked at. */
   wants(msg: string): boolean;
-  /** Takes events in order; when it returns they are safe. Throws when the bus is down: the events stay in the outbox. */
-  deliver(tx: Tx, events: readonly BusEvent[]): Promise<void>;
+  /**
+   * Takes events in order; when it returns they are safe. Throws when the bus is down: the events stay in the outbox. What leaves the database calls
+   * `requireTurn` before each event: it throws once another relay may be at work, so that a process that was paused does not send after it.
+   */
+  deliver(tx: Tx, events: readonly BusEvent[], requireTurn: () => void): Promise<void>;
   /** Told after the relay's transaction has committed. */
   delivered(events: readonly BusEvent[]): void;
   /** Starts a durable subscription. Call before the relay starts, so that no event is missed. */

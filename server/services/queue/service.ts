@@ -133,7 +133,7 @@ const makeCtx = (
   const { clock } = platform;
   const claimsDue = makeDue(clock);
   const deadlinesDue = makeDue(clock);
-  const unanswered = makeUnanswered(platform.db, clock, config.claimTimeoutMs);
+  const unanswered = makeUnanswered({ db: platform.db, clock, claimTimeoutMs: config.claimTimeoutMs, alone: platform.alone });
   const listening = new Map<string, () => void>();
   const fanoutWakes: (() => void)[] = [];
 

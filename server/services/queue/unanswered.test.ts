@@ -1,6 +1,6 @@
 /** What a worker is given of the runs it holds without knowing. */
 import { beforeEach, expect, test } from 'vitest';
-import type { Row, Statement } from '../../db/sql.ts';
+import type { Db, Row, Statement } from '../../db/sql.ts';
 import type { ClaimRequest, UnansweredRow } from './claim.db.ts';
 import { makeUnanswered, type Unanswered } from './unanswered.ts';
 
@@ -11,6 +11,9 @@ let nowMs: number;
 let rows: UnansweredRow[];
 let queries: number;
 let unanswered: Unanswered;
+let db: Pick<Db, 'run'>;
+
+const make = (alone: boolean): Unanswered => makeUnanswered({ db, clock: { nowMs: () => nowMs }, claimTimeoutMs: TIMEOUT_MS, alone });
 
 const aRun = (taskId: string, ageMs: number): UnansweredRow => ({
   taskId,
@@ -28,13 +31,13 @@ beforeEach(() => {
   nowMs = Date.parse('2030-01-01T00:00:00.000Z');
   rows = [];
   queries = 0;
-  const db = {
+  db = {
     run: <R extends Row>(_statement: Statement) => {
       queries++;
       return Promise.resolve({ rows: rows as unknown as R[], affected: rows.length });
     },
   };
-  unanswered = makeUnanswered(db, { nowMs: () => nowMs }, TIMEOUT_MS);
+  unanswered = make(true);
 });
 
 test('a worker is looked for once, when it comes first', async () => {
@@ -71,4 +74,24 @@ test('after trouble everything is given that is not known to have arrived', asyn
   expect(await take()).toEqual([]);
   unanswered.suspect(worker);
   expect(await take()).toEqual(['lost']);
+});
+
+test('where other processes hand out claims too, a known worker is looked for every ten seconds', async () => {
+  unanswered = make(false);
+  expect(unanswered.dueInMs(worker)).toBeUndefined();
+  expect(await take()).toEqual([]);
+  expect(unanswered.dueInMs(worker)).toBe(10_000);
+  rows = [aRun('of another process', 5_000)];
+  nowMs += 9_999;
+  expect([await take(), queries]).toEqual([[], 1]);
+  nowMs += 1;
+  expect(unanswered.dueInMs(worker)).toBe(0);
+  expect(await take()).toEqual(['of another process']);
+  rows = [aRun('on its way', 1_500)];
+  nowMs += 10_000;
+  rows = [aRun('on its way', 1_500)];
+  expect(await take()).toEqual([]);
+  expect(unanswered.dueInMs(worker)).toBe(500);
+  nowMs += 500;
+  expect(await take()).toEqual(['on its way']);
 });

@@ -187,11 +187,11 @@ export const openAmqpBus = (options: AmqpBusOptions): Bus => {
       }
     },
     wants: () => true,
-    deliver: async (tx, events) => {
+    deliver: async (tx, events, requireTurn) => {
       if (!publisher || !publishing?.connection) {
         throw new Error('There is no connection to the message broker');
       }
-      for (const { event, reason } of await publisher.publish(events)) {
+      for (const { event, reason } of await publisher.publish(events, requireTurn)) {
         log.error({ exchange: event.exchange, routingKey: event.routingKey, eventId: event.id, reason }, 'event not published');
         await recordDeadLetter(tx, {
           subscription: NOT_PUBLISHED,

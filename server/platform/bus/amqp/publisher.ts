@@ -20,8 +20,11 @@ export interface RefusedEvent {
 }
 
 export interface Publisher {
-  /** Resolves when every event is confirmed; answers with those that were refused again and again. Throws when the connection fails. */
-  publish(events: readonly BusEvent[]): Promise<RefusedEvent[]>;
+  /**
+   * Resolves when every event is confirmed; answers with those that were refused again and again. Throws when the connection fails, and what
+   * `requireTurn` throws, which is called before each event.
+   */
+  publish(events: readonly BusEvent[], requireTurn: () => void): Promise<RefusedEvent[]>;
 }
 
 /** Opens a channel with the exchanges in `known` declared on it. */
@@ -75,7 +78,10 @@ export const openPublisher = async (connection: ChannelModel, known: readonly st
   };
 
   /** Sends events in order and waits for their confirms; answers with the refused ones. */
-  const sendAll = async (events: readonly BusEvent[]): Promise<{ nacked: BusEvent[]; unsendable: RefusedEvent[] }> => {
+  const sendAll = async (
+    events: readonly BusEvent[],
+    requireTurn: () => void,
+  ): Promise<{ nacked: BusEvent[]; unsendable: RefusedEvent[] }> => {
     const nacked: BusEvent[] = [];
     const unsendable: RefusedEvent[] = [];
     let waiting = events.length;
@@ -103,6 +109,7 @@ export const openPublisher = async (connection: ChannelModel, known: readonly st
     try {
       for (const event of events) {
         requireOpen();
+        requireTurn();
         const refused = await send(event, isRefused => {
           if (isRefused) {
             nacked.push(event);
@@ -123,16 +130,16 @@ export const openPublisher = async (connection: ChannelModel, known: readonly st
   };
 
   return {
-    publish: async events => {
+    publish: async (events, requireTurn) => {
       requireOpen();
       const unknown = [...new Set(events.map(({ exchange }) => exchange))].filter(exchange => !declared.has(exchange));
       await declareExchanges(channel, unknown);
       unknown.forEach(exchange => declared.add(exchange));
-      const { nacked, unsendable } = await sendAll(events);
+      const { nacked, unsendable } = await sendAll(events, requireTurn);
       let left = nacked;
       for (let tries = 1; left.length > 0 && tries < REFUSED_TRIES; tries++) {
         await clock.sleep(500 * tries);
-        left = (await sendAll(left)).nacked;
+        left = (await sendAll(left, requireTurn)).nacked;
       }
       return [...unsendable, ...left.map(event => ({ event, reason: 'a queue of the message broker refuses it' }))];
     },
