@@ -180,6 +180,9 @@ export const isConnectionError = (error: unknown): boolean => {
   );
 };
 
+/** Whether Postgres has ended a transaction because nothing was asked of it for too long. */
+export const isIdleTimeout = (error: unknown): boolean => (error as { code?: string } | undefined)?.code === '25P03';
+
 const MAX_TRIES = 5;
 
 const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise<T>, { idleMs }: TxOptions): Promise<T> => {

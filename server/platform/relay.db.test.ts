@@ -5,6 +5,7 @@ import type { Db } from '../db/sql.ts';
 import type { Bus } from './bus/bus.ts';
 import { openMemoryBus } from './bus/memory.ts';
 import { openPostgresBus } from './bus/postgres.ts';
+import { systemClock } from './clock.ts';
 import { newestSeq, parseEvents, readEventLog, trimEventLog } from './event-log.ts';
 import { type BusEvent, publishAll } from './events.ts';
 import { silentLog } from './log.ts';
@@ -98,6 +99,69 @@ describe('the relay', () => {
     expect(numbers(second.seen)).toEqual([1, 2, 3]);
     expect([first.seen, second.relay.isActive]).toEqual([[], true]);
     await second.relay.stop();
+  });
+
+  it('keeps its turn while the bus takes its time, and may go on as long as it has it', async () => {
+    const { db } = await testDatabase();
+    const going = openMemoryBus(db);
+    const refusals: unknown[] = [];
+    const slow: Bus = {
+      ...going,
+      deliver: async (_tx, _events, requireTurn) => {
+        for (let i = 0; i < 4; i++) {
+          await systemClock.sleep(900);
+          try {
+            requireTurn();
+          } catch (error) {
+            refusals.push(error);
+          }
+        }
+      },
+    };
+    const first = startOn(db, slow, { silenceMs: 3_000, clock: systemClock });
+    await first.relay.drain();
+    const second = startOn(db, going, { clock: systemClock });
+    await db.tx(tx => publishAll(tx, [event(1)]));
+    await first.relay.drain();
+    expect([numbers(first.seen), second.seen, refusals]).toEqual([[1], [], []]);
+    await first.relay.stop();
+    await second.relay.stop();
+  });
+
+  it('may not go on when it comes to itself after a pause', async () => {
+    const { db } = await testDatabase();
+    const clock = makeFakeClock();
+    const outcome = Promise.withResolvers<unknown>();
+    const going = openMemoryBus(db);
+    let tries = 0;
+    const paused: Bus = {
+      ...going,
+      deliver: async (_tx, _events, requireTurn) => {
+        tries += 1;
+        if (tries === 1) {
+          requireTurn();
+          clock.advance({ seconds: 20 }); // its timers have not fired meanwhile
+          try {
+            requireTurn();
+          } catch (error) {
+            outcome.resolve(error);
+            throw error;
+          }
+        }
+      },
+    };
+    const { relay, seen } = startOn(db, paused, { clock });
+    await db.tx(tx => publishAll(tx, [event(1)]));
+    const drained = relay.drain();
+    expect(await outcome.promise).toMatchObject({ message: expect.stringMatching(/stood still/) as string });
+    const ticking = (async () => {
+      while (seen.length === 0) {
+        await clock.tick({ ms: 200 });
+      }
+    })();
+    await Promise.all([drained, ticking]);
+    expect([numbers(seen), tries]).toEqual([[1], 2]);
+    await relay.stop();
   });
 
   it('loses its turn also when it stands still with nothing to do', async () => {

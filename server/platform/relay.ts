@@ -91,17 +91,18 @@ export const startRelay = (options: RelayOptions): Relay => {
     let heardMs = clock.monotonicMs();
     let lost: unknown;
     let timer: Timer | undefined;
+    const ask = async (): Promise<void> => {
+      const askedMs = clock.monotonicMs();
+      try {
+        await client.query('select 1');
+        heardMs = askedMs;
+      } catch (error) {
+        lost ??= error;
+      }
+    };
     const speak = (): void => {
       timer = clock.setTimer(silenceMs / WORDS_PER_SILENCE, () => {
-        const askedMs = clock.monotonicMs();
-        client.query('select 1').then(
-          () => {
-            heardMs = askedMs;
-          },
-          (error: unknown) => {
-            lost ??= error;
-          },
-        );
+        void ask();
         speak();
       });
     };

@@ -3,7 +3,7 @@ import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
 import type { BusEvent } from '../events.ts';
 import type { Log } from '../log.ts';
-import { MAX_ATTEMPTS, MAX_TOGETHER, describeFailure, isFailureOfHandler, pauseMs } from './attempts.ts';
+import { HANDLER_IDLE_MS, MAX_ATTEMPTS, MAX_TOGETHER, describeFailure, isFailureOfHandler, pauseMs } from './attempts.ts';
 import { type Subscription, handleAll } from './bus.ts';
 import { recordDeadLetter } from './dead-letters.db.ts';
 
@@ -65,27 +65,30 @@ const handleUpTo = async ({ db, clock }: DeliveriesCtx, subscription: Subscripti
   const { name } = subscription;
   let taken: readonly Delivery[] = [];
   try {
-    return await db.tx<Outcome>(async tx => {
-      taken = [];
-      // whoever holds the first row handles the subscription's events; only the first can be waiting for another try
-      const rows = await tx<Delivery>`
+    return await db.tx<Outcome>(
+      async tx => {
+        taken = [];
+        // whoever holds the first row handles the subscription's events; only the first can be waiting for another try
+        const rows = await tx<Delivery>`
         select seq, event, attempts, retry_at from platform.deliveries where subscription = ${name}
         order by subscription, seq limit ${limit} for update nowait`;
-      const [head] = rows;
-      if (!head) {
-        return { status: 'idle' };
-      }
-      const dueInMs = head.retryAt ? head.retryAt.getTime() - clock.nowMs() : 0;
-      if (dueInMs > 0) {
-        return { status: 'paused', ms: dueInMs };
-      }
-      taken = head.attempts > 0 ? [head] : rows;
-      const events = taken.map(row => JSON.parse(row.event) as BusEvent);
-      await handleAll(subscription, events, tx);
-      const seqs = taken.map(({ seq }) => seq);
-      await tx`delete from platform.deliveries where subscription = ${name} and seq = any(${seqs}::bigint[])`;
-      return { status: 'handled' };
-    });
+        const [head] = rows;
+        if (!head) {
+          return { status: 'idle' };
+        }
+        const dueInMs = head.retryAt ? head.retryAt.getTime() - clock.nowMs() : 0;
+        if (dueInMs > 0) {
+          return { status: 'paused', ms: dueInMs };
+        }
+        taken = head.attempts > 0 ? [head] : rows;
+        const events = taken.map(row => JSON.parse(row.event) as BusEvent);
+        await handleAll(subscription, events, tx);
+        const seqs = taken.map(({ seq }) => seq);
+        await tx`delete from platform.deliveries where subscription = ${name} and seq = any(${seqs}::bigint[])`;
+        return { status: 'handled' };
+      },
+      { idleMs: HANDLER_IDLE_MS },
+    );
   } catch (error) {
     if (taken.length === 0 && (error as { code?: string }).code === LOCK_NOT_AVAILABLE) {
       return { status: 'idle' };

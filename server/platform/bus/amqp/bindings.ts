@@ -8,6 +8,9 @@ import type { Log } from '../../log.ts';
 import type { Binding } from '../bus.ts';
 import { type RefusedBinding, bindAll, declareQueues, queueName, unbindAll, withChannel } from './topology.ts';
 
+/** For so long the broker may take over one subscription's bindings, while its row is locked. */
+const BROKER_IDLE_MS = 60_000;
+
 export interface BindingsCtx {
   readonly db: Db;
   readonly log: Log;
@@ -84,7 +87,7 @@ const bindOne = async ({ db, log, user, oneAtATime }: BindingsCtx, connection: C
       log.warn({ subscription: name, ...each }, 'the message broker refuses a binding; it is tried again now and then');
     }
   };
-  await oneAtATime(() => db.tx(work));
+  await oneAtATime(() => db.tx(work, { idleMs: BROKER_IDLE_MS }));
 };
 
 /** Every subscription, from the start: after connecting, because the broker may be another or have lost everything. */

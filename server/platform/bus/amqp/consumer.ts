@@ -10,7 +10,7 @@ import type { Clock, Random } from '../../clock.ts';
 import type { BusEvent } from '../../events.ts';
 import type { Log } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
-import { MAX_ATTEMPTS, MAX_TOGETHER, describeFailure, isFailureOfHandler, pauseMs } from '../attempts.ts';
+import { HANDLER_IDLE_MS, MAX_ATTEMPTS, MAX_TOGETHER, describeFailure, isFailureOfHandler, pauseMs } from '../attempts.ts';
 import { type Subscription, handleAll } from '../bus.ts';
 import { noteHandled } from '../handled.db.ts';
 import { toEvent } from './message.ts';
@@ -103,12 +103,15 @@ const handleTogether = async (
   }
   try {
     const events = messages.map(message => toEvent(message, random));
-    await db.tx(async tx => {
-      const fresh = await noteHandled(tx, name, events, clock.now());
-      if (fresh.length > 0) {
-        await handleAll(subscription, fresh, tx);
-      }
-    });
+    await db.tx(
+      async tx => {
+        const fresh = await noteHandled(tx, name, events, clock.now());
+        if (fresh.length > 0) {
+          await handleAll(subscription, fresh, tx);
+        }
+      },
+      { idleMs: HANDLER_IDLE_MS },
+    );
   } catch (error) {
     log.warn({ err: error, subscription: name, events: messages.length }, 'events failed together, and are tried one by one');
     return false;
@@ -145,12 +148,15 @@ const handleMessage = async (
   }
   for (let failures = 0; !signal.aborted;) {
     try {
-      await db.tx(async tx => {
-        const fresh = await noteHandled(tx, name, [event], clock.now());
-        if (fresh.length > 0) {
-          await handleAll(subscription, fresh, tx);
-        }
-      });
+      await db.tx(
+        async tx => {
+          const fresh = await noteHandled(tx, name, [event], clock.now());
+          if (fresh.length > 0) {
+            await handleAll(subscription, fresh, tx);
+          }
+        },
+        { idleMs: HANDLER_IDLE_MS },
+      );
       countHandled(metrics).inc({ subscription: name });
       ack();
       return;
