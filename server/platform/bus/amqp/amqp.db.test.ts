@@ -3,27 +3,12 @@ import amqplib, { type ConsumeMessage } from 'amqplib';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { exchangeName } from '@tscluster/api/define.ts';
 import { queueEvents } from '@tscluster/api/queue/events.ts';
-import type { Db } from '../../../db/sql.ts';
 import { makeFastClock } from '../../../testing/clock.ts';
 import { describeWith } from '../../../testing/programs.ts';
 import { type TestRabbitmq, BUS_USER, startRabbitmq } from '../../../testing/rabbitmq.ts';
 import { testDatabase } from '../../../testing/template.ts';
-import { type Clock, systemClock, systemRandom } from '../../clock.ts';
-import { type BusEvent, type OutboxEvent, publishAll } from '../../events.ts';
-import { silentLog } from '../../log.ts';
-import { makeMetrics } from '../../metrics.ts';
-import { type Relay, startRelay } from '../../relay.ts';
-import type { Bus, Subscription } from '../bus.ts';
-import { openAmqpBus } from './amqp.ts';
-
-const EXCHANGE = exchangeName(queueEvents, 'task-completed');
-const event = (n: number, more: Partial<OutboxEvent> = {}): OutboxEvent => ({
-  exchange: EXCHANGE,
-  routingKey: `primary.task-${n}`,
-  cc: [],
-  payload: { n },
-  ...more,
-});
+import type { BusEvent } from '../../events.ts';
+import { EXCHANGE, event, listenTo, numbers, openBus, recorder, relayOn, write } from './testing.ts';
 
 /** Where pauses would take long. Everything that waits for an answer of the broker is impatient on it, too. */
 const fastClock = makeFastClock(10);
@@ -34,61 +19,6 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     rabbit = await startRabbitmq();
   }, 180_000);
   afterAll(() => rabbit?.close());
-
-  const openBus = (db: Db, url: string, clock: Clock = systemClock): Bus => {
-    const bus = openAmqpBus({
-      db,
-      url,
-      clock,
-      random: systemRandom,
-      log: silentLog,
-      metrics: makeMetrics(),
-      abandonedMs: 1e9,
-    });
-    onTestFinished(() => bus.close());
-    return bus;
-  };
-  const relayOn = (db: Db, bus: Bus): Relay => {
-    const relay = startRelay({
-      db,
-      bus,
-      clock: systemClock,
-      log: silentLog,
-      metrics: makeMetrics(),
-      keep: { keepSeconds: 60, keepRows: 100 },
-    });
-    onTestFinished(() => relay.stop());
-    return relay;
-  };
-  const write = (db: Db, ...events: OutboxEvent[]): Promise<void> => db.tx(tx => publishAll(tx, events));
-
-  /** What a queue of a stranger gets from an exchange. */
-  const listenTo = async (url: string, exchange: string, pattern: string): Promise<ConsumeMessage[]> => {
-    const connection = await amqplib.connect(url);
-    onTestFinished(() => connection.close().catch(() => undefined));
-    const channel = await connection.createChannel();
-    const { queue } = await channel.assertQueue('', { exclusive: true });
-    await channel.bindQueue(queue, exchange, pattern);
-    const got: ConsumeMessage[] = [];
-    await channel.consume(queue, message => message && got.push(message), { noAck: true });
-    return got;
-  };
-
-  /** A subscription that notes what it handles. */
-  const recorder = (name: string, more: Partial<Subscription> = {}): Subscription & { got: BusEvent[] } => {
-    const got: BusEvent[] = [];
-    return {
-      name,
-      bindings: [{ exchange: EXCHANGE, pattern: '#' }],
-      handle: each => {
-        got.push(each);
-        return Promise.resolve();
-      },
-      ...more,
-      got,
-    };
-  };
-  const numbers = (events: readonly BusEvent[]): unknown[] => events.map(each => (each.payload as { n: number }).n);
 
   it('hands a subscription its events, in order', async () => {
     const { db } = await testDatabase();
