@@ -51,6 +51,8 @@ export interface ServerOptions {
   readonly alone?: boolean;
   readonly validateOutput?: boolean;
   readonly trustProxy?: boolean;
+  /** Sends who comes without TLS to https. */
+  readonly forceTls?: boolean;
   /** Default 90 000. */
   readonly keepAliveMs?: number;
   /** Where services that this process does not serve are called (default: the root URL). */
@@ -165,6 +167,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     metrics,
     validateOutput: options.validateOutput ?? false,
     trustProxy: options.trustProxy ?? false,
+    forceTls: options.forceTls ?? false,
     keepAliveMs: options.keepAliveMs ?? 90_000,
     ...(options.page ? { page: options.page } : {}),
   });

@@ -25,6 +25,7 @@ import { makeValidator } from './validate.ts';
 
 const JSON_REPLY = 'application/json; charset=utf-8';
 const DRAIN_MS = 10_000;
+const HSTS = 'max-age=7776000; includeSubDomains'; // 90 days
 const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 
 const SECURITY_HEADERS = {
@@ -60,6 +61,8 @@ export interface HttpOptions {
   readonly validateOutput: boolean;
   /** Believe `X-Forwarded-*`. */
   readonly trustProxy: boolean;
+  /** Requests that did not come over https (as the proxy says that is believed) are sent there, but for those of load balancers. */
+  readonly forceTls: boolean;
   /** For so long an idle connection is kept; more than a proxy in front keeps it. */
   readonly keepAliveMs: number;
   /** Answers `GET /` and every path that nothing else takes. */
@@ -100,6 +103,13 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   });
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(traceHeaders(request.raw));
+    if (options.forceTls) {
+      reply.header('strict-transport-security', HSTS);
+      if (request.protocol !== 'https' && !/^\/__\w+__(?:\?|$)/.test(request.raw.url ?? '/')) {
+        refusePlain(request, reply, rootUrl);
+        return;
+      }
+    }
     done();
   });
   app.removeAllContentTypeParsers();
@@ -278,6 +288,15 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       await closed;
     },
   };
+};
+
+/** What was sent in the clear is not answered: who reads goes to the same path over https, who writes has to send again. */
+const refusePlain = (request: FastifyRequest, reply: FastifyReply, rootUrl: string): void => {
+  const isReading = request.method === 'GET' || request.method === 'HEAD';
+  reply.headers(SECURITY_HEADERS).header('content-type', JSON_REPLY);
+  void (isReading ? reply.code(301).header('location', `${rootUrl}${originForm(request.raw.url ?? '/')}`) : reply.code(403)).send(
+    '{"error":"Use https"}',
+  );
 };
 
 /** A target that names the whole URL (a request by way of a proxy) without scheme and host. */

@@ -5,7 +5,7 @@ import { defineApi } from '@tscluster/api/define.ts';
 import { object, schema, set, string, defaulted } from '@tscluster/api/schema.ts';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type TestServer, withServer } from '../testing/server.ts';
-import { conflict } from './errors.ts';
+import { apiError, conflict } from './errors.ts';
 import { HttpReply, type Service, serve } from './service.ts';
 
 const words = { title: 'T', description: 'D', category: 'C', stability: 'stable' } as const;
@@ -41,6 +41,7 @@ const testApi = defineApi({
     wrong: { ...words, method: 'get', route: '/wrong', output: Output },
     moved: { ...words, method: 'get', route: '/moved/<path>', splat: ['path'], query: { mark: /./s }, output: 'blob' },
     fails: { ...words, method: 'put', route: '/fails', input: Input, redact: () => ({ hidden: true }) },
+    unheard: { ...words, method: 'get', route: '/unheard' },
   },
 });
 
@@ -63,6 +64,7 @@ const testService: Service = {
           wrong: () => Promise.resolve({ said: 1 } as never),
           moved: ({ params }) => Promise.resolve(new HttpReply(303, { location: `http://x/${params.path}` }, { path: params.path })),
           fails: () => Promise.resolve(conflict('It is {{how}}', { how: 'taken' })),
+          unheard: () => Promise.resolve(apiError('Unheard', 'a code that the service has not declared')),
         },
         {},
       ),
@@ -108,6 +110,16 @@ describe('the request pipeline', () => {
     expect(await codeOf(call('POST', '/automatic/x', { body: '{' }))).toEqual([400, 'MalformedPayload']);
     expect(await codeOf(call('POST', '/automatic/x', { body: '5' }))).toEqual([400, 'MalformedPayload']);
     expect(await codeOf(call('POST', '/automatic/x', { body: 'null' }))).toEqual([400, 'MalformedPayload']);
+    expect((await call('POST', '/automatic/x', { body: '{"a": ' })).body.requestInfo).toMatchObject({
+      payload: '{"a": ',
+      params: { id: 'x' },
+    });
+    expect((await call('GET', '/moved/x?mark=secret&other=1')).body.requestInfo).toEqual({
+      method: 'moved',
+      params: { path: 'x' },
+      payload: {},
+      time: expect.any(String) as string,
+    });
   });
 
   it('authorises before it checks parameters, query and body where the URL is enough', async () => {
@@ -184,7 +196,7 @@ describe('the request pipeline', () => {
   });
 
   it('answers 500 with an incident for what must not happen', async () => {
-    for (const path of ['/forgetful', '/wrong']) {
+    for (const path of ['/forgetful', '/wrong', '/unheard']) {
       const reply = await call('GET', path, { as: 'holder' });
       expect([reply.status, reply.body.code]).toEqual([500, 'InternalServerError']);
       expect(reply.body.message).toMatch(/^Internal Server Error, incidentId [0-9a-f-]{36}\./);

@@ -130,3 +130,24 @@ describe('paths at the root', () => {
     expect((await get('/robots.txt')).headers.get('content-type')).toMatch(/^text\/plain/);
   });
 });
+
+describe('where TLS is forced', () => {
+  test('who reads without is sent to https, who writes is refused, load balancers are answered', async () => {
+    const forced = await withServer([auth], { forceTls: true });
+    const ask = (path: string, proto: string | undefined, method = 'GET') =>
+      forced.fetch(`http://elsewhere.test${path}`, {
+        method,
+        redirect: 'manual',
+        headers: proto === undefined ? {} : { 'x-forwarded-proto': proto },
+      });
+    for (const proto of ['http', undefined]) {
+      const reading = await ask('/api/auth/v1/ping?x=1', proto);
+      expect([reading.status, reading.headers.get('location')]).toEqual([301, `${forced.rootUrl}/api/auth/v1/ping?x=1`]);
+      expect((await ask('/api/auth/v1/scopes/expand', proto, 'POST')).status).toBe(403);
+      expect((await ask('/__lbheartbeat__', proto)).status).toBe(200);
+    }
+    const secure = await ask('/api/auth/v1/ping', 'https');
+    expect([secure.status, secure.headers.get('strict-transport-security')]).toEqual([200, 'max-age=7776000; includeSubDomains']);
+    expect((await get('/api/auth/v1/ping')).headers.get('strict-transport-security')).toBeNull();
+  });
+});

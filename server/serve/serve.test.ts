@@ -99,6 +99,7 @@ describe('settings', () => {
       port: 8080,
       metricsPort: 0,
       trustProxy: false,
+      forceTls: false,
       migrate: true,
       serviceTokens: { queue: '0123456789012345678901' },
     });

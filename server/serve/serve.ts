@@ -73,6 +73,7 @@ export const startServing = async (options: ServeOptions, own: Environment): Pro
     loops: loops.isWanted,
     relay: options.relay,
     trustProxy: settings.trustProxy,
+    forceTls: settings.forceTls,
     keepAliveMs: settings.keepAliveSeconds * 1000,
     internalUrls: settings.internalUrls,
   });

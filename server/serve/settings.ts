@@ -145,6 +145,9 @@ export const processSettings = {
     max: 65_535,
   }),
   trustProxy: flag('TRUST_PROXY', 'whether a proxy in front says where requests come from, in X-Forwarded-For', { fallback: false }),
+  forceTls: flag('FORCE_SSL', 'whether requests that did not come over https are sent there; TRUST_PROXY, if a proxy in front ends TLS', {
+    fallback: false,
+  }),
   keepAliveSeconds: integer(
     'KEEP_ALIVE_TIMEOUT_SECONDS',
     'for so long idle connections are kept; longer than a proxy in front keeps them',

@@ -89,6 +89,8 @@ export interface WithServerOptions {
   readonly alone?: boolean;
   /** Auth runs in a server of its own (default: where the environment says so for all tests). */
   readonly split?: boolean;
+  /** A proxy in front is believed, and what came without TLS is refused. */
+  readonly forceTls?: boolean;
 }
 
 /** Starts services on a database of their own; closed after the test file. */
@@ -125,6 +127,7 @@ export const withServer = async (services: readonly Service[], options: WithServ
     loops: options.loops ?? false,
     relay: options.db === undefined || (options.relay ?? false),
     validateOutput: true,
+    ...(options.forceTls ? { forceTls: true, trustProxy: true } : {}),
     alone: options.alone ?? true,
   };
   const split = (options.split ?? isSplit()) && others.length > 0 ? await startSplitServer(serverOptions, [auth, ...others]) : undefined;

@@ -225,6 +225,9 @@ test('requests are checked before anything else', async () => {
   await expect(objects.startDownload({ name: 'schema' }, { acceptDownloadMethods: { simple: false } } as never)).rejects.toEqual(
     refused('InputValidationError', 400),
   );
+  for (const hashes of [{ sha256: 'a'.repeat(63) }, { sha256: 'A'.repeat(64) }, { sha512: 'a'.repeat(64) }]) {
+    await expect(objects.createUpload({ name: 'schema' }, request({ hashes }))).rejects.toEqual(refused('InputValidationError', 400));
+  }
   const unencoded = await server.fetch(`${server.rootUrl}/api/object/v1/upload/a/b`, { method: 'PUT' });
   expect([unencoded.status, await unencoded.json()]).toEqual([404, { error: 'Not found' }]);
 });

@@ -119,7 +119,6 @@ const moveCursor = async ({ platform, deadlines: cursor }: Ctx, toMs: number): P
 
 interface DeadlineRow {
   readonly taskId: string;
-  readonly taskQueueId: string;
   readonly state: string;
   readonly deadline: Date;
 }
@@ -129,10 +128,9 @@ const exceedDeadlines = (ctx: Ctx, rows: readonly DeadlineRow[]): Promise<number
     const nowIso = ctx.platform.clock.now().toISOString();
     const taskIds = rows.map(row => row.taskId);
     await tx.run(lockPendingStatement(taskIds));
-    const { rows: ended } = await tx.run<{ taskId: string }>(giveUpStatement(taskIds, 'deadline-exceeded', nowIso));
+    const { rows: ended } = await tx.run<{ taskId: string; taskQueueId: string }>(giveUpStatement(taskIds, 'deadline-exceeded', nowIso));
     await releaseDependents(tx, ctx, ended, nowIso);
-    const queues = new Map(rows.map(row => [row.taskId, row.taskQueueId]));
-    tx.afterCommit(() => ended.forEach(({ taskId }) => countOutcome(ctx, 'exception', 'deadline-exceeded', queues.get(taskId) ?? '/')));
+    tx.afterCommit(() => ended.forEach(({ taskQueueId }) => countOutcome(ctx, 'exception', 'deadline-exceeded', taskQueueId)));
     return ended.length;
   });
 
@@ -152,7 +150,7 @@ export const deadlines = loop<Ctx>({
     let ended = 0;
     for (;;) {
       const rows = await db<DeadlineRow>`
-        select task_id, task_queue_id, state, deadline from queue.tasks
+        select task_id, state, deadline from queue.tasks
         where (deadline, task_id) > (${new Date(atMs)}, ${taskId}) and deadline <= ${new Date(dueMs)}
         order by deadline, task_id limit ${limit}`;
       const late = rows.filter(row => row.state === 'unscheduled' || row.state === 'pending' || row.state === 'running');

@@ -132,13 +132,13 @@ with u as (
   delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.priority and p.seq = u.pending_seq
 ), ${GROUPS}, ${OUTBOX(`
   select 0 as place, ${eventSql({ exchange: 'taskException', ...(withWorker ? WORKER_EVENT : { t: 'u', status: 'u.status', runId: 'u.ended' }) })} as msg from u`)}
-select task_id, status from u order by task_id collate platform.protocol_order`;
+select task_id, task_queue_id, status from u order by task_id collate platform.protocol_order`;
 const CANCEL = GIVE_UP(true);
 const EXCEED_DEADLINE = GIVE_UP(false);
 
 /**
  * Resolves whatever is not resolved yet, for good: cancellation and deadline. A task without runs gets one to carry the outcome. Answers with
- * `{ taskId, status }` of those that were changed.
+ * `{ taskId, taskQueueId, status }` of those that were changed.
  */
 export const giveUpStatement = (taskIds: readonly string[], reason: 'canceled' | 'deadline-exceeded', nowIso: string): Statement => ({
   text: reason === 'canceled' ? CANCEL : EXCEED_DEADLINE,

@@ -9,6 +9,7 @@ import type { Ctx } from './ctx.ts';
 import { releaseHeld, returnToLineStatement } from './downstream.db.ts';
 import { type ChangedBy, noteChanges } from './explain/history.db.ts';
 import { getGroup } from './groups.db.ts';
+import { countOutcome } from './outcomes.ts';
 import { type ReleasedRow, type RunEnd, giveUpStatement, lockPendingStatement, satisfyStatement } from './resolve.db.ts';
 import { MAX_RUNS, judgeReport, priorityName, priorityRank, retriesAfterRerun } from './rules.ts';
 import { type TaskRow, addRun, changePriorities, getTask, lockTask } from './tasks.db.ts';
@@ -68,7 +69,8 @@ export const cancelAll = async (
 ): Promise<{ taskId: string; status: string }[]> => {
   const nowIso = ctx.platform.clock.now().toISOString();
   await tx.run(lockPendingStatement(taskIds));
-  const { rows } = await tx.run<{ taskId: string; status: string }>(giveUpStatement(taskIds, 'canceled', nowIso));
+  const { rows } = await tx.run<{ taskId: string; taskQueueId: string; status: string }>(giveUpStatement(taskIds, 'canceled', nowIso));
+  tx.afterCommit(() => rows.forEach(({ taskQueueId }) => countOutcome(ctx, 'exception', 'canceled', taskQueueId)));
   await releaseDependents(tx, ctx, rows, nowIso);
   await noteChanges(
     tx,

@@ -33,8 +33,8 @@ export interface WorkerRecorder extends SeenRecorder {
   close(): Promise<void>;
 }
 
-/** Remembers when keys were renewed last. */
-const makeThrottle = (): { due(key: string, nowMs: number): boolean; forget(key: string): void } => {
+/** Remembers when keys were renewed last: `due` once in half an hour for each. Of at most so many keys, so that it never grows without end. */
+export const makeThrottle = (maxRemembered = MAX_REMEMBERED): { due(key: string, nowMs: number): boolean; forget(key: string): void } => {
   const renewed = new Map<string, number>();
   return {
     due: (key, nowMs) => {
@@ -44,7 +44,7 @@ const makeThrottle = (): { due(key: string, nowMs: number): boolean; forget(key:
       }
       renewed.delete(key); // the newest stands last
       renewed.set(key, nowMs);
-      if (renewed.size > MAX_REMEMBERED) {
+      if (renewed.size > maxRemembered) {
         renewed.delete(renewed.keys().next().value as string);
       }
       return true;

@@ -246,4 +246,11 @@ describe('lists of roles', () => {
     expect((await own.root.listRoles2({ limit: '100000' })).roles.length).toBe(6);
     await own.close();
   });
+
+  test('of the oldest kind take no query', async () => {
+    const own = await withAuth();
+    await own.root.createRole({ roleId: 'anonymous' }, { scopes: ['auth:list-roles'], description: '' });
+    const ask = async (path: string) => (await own.fetch(`${own.rootUrl}/api/auth/v1${path}`)).status;
+    expect([await ask('/roles/'), await ask('/roles/?limit=1'), await ask('/roles2/?limit=1')]).toEqual([200, 400, 200]);
+  });
 });
