@@ -66,7 +66,7 @@ interface Refusal {
 }
 
 const start = async () => {
-  const server = await withServer([auth, guarded]);
+  const server = await withServer([auth, guarded], { split: false });
   const root = server.client(authApi, { credentials: ROOT });
   const make = async (clientId: string, scopes: string[]): Promise<Credentials> => {
     const { accessToken } = await root.createClient({ clientId }, { expires: FUTURE, description: '', scopes });
