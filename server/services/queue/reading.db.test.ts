@@ -56,11 +56,12 @@ describe('many tasks at once', () => {
     expect(await anybody.statuses({ taskIds: [] })).toEqual({ statuses: [] });
   });
 
-  test('come in pages, each task once, in one order', async () => {
+  test('come in pages, each task once', async () => {
     const ids = await Promise.all(Array.from({ length: 7 }, () => server.create()));
     const asked = [...ids, server.newId(), ...ids.slice(0, 3)];
     const pages = await page(query => queue.statuses({ taskIds: asked }, query)).walk(3);
-    expect(pages.flatMap(({ statuses }) => statuses.map(({ taskId }) => taskId))).toEqual(ids.toSorted());
+    // in which order within a page is open
+    expect(pages.flatMap(({ statuses }) => statuses.map(({ taskId }) => taskId).toSorted())).toEqual(ids.toSorted());
     expect((await queue.tasks({ taskIds: asked }, { limit: '5000' })).tasks).toHaveLength(7);
     expect(await queue.tasks({ taskIds: asked }, { limit: '0' })).toEqual({ tasks: [] });
   });
