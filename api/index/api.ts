@@ -150,7 +150,7 @@ const indexMethods = methods({
     route: '/tasks/indexes',
     query: paging,
     title: 'Find Tasks at Indexes',
-    description: 'The tasks that are indexed at many paths, ordered by path. Paths without a task are left out.',
+    description: 'The tasks that are indexed at many paths, ordered by path. Paths without a task are left out. At most 100,000 paths.',
     stability: 'experimental',
     scopes: { AllOf: [{ for: 'indexPath', in: 'indexPaths', each: 'index:find-task:<indexPath>' }] },
     input: listTasksAtIndexRequest,

@@ -76,6 +76,9 @@ const namespacesPage = async (
   return { namespaces, ...(continuationToken !== undefined && { continuationToken }) };
 };
 
+/** Looking at this many takes some tenths of a second, in which nobody else is served. */
+const MAX_INDEXES = 100_000;
+
 const POST = 'post';
 /**
  * Old callers of the POST lists send the token of an answer back in the body. Only such a token is looked at, nothing else that a body may say; without
@@ -94,6 +97,9 @@ export const indexHandlers: Handlers<typeof indexApi, IndexCtx> = {
   },
 
   async findTasksAtIndex({ ctx, body: { indexes }, query, authorize }) {
+    if (indexes.length > MAX_INDEXES) {
+      inputError('At most {{max}} paths can be asked for at once; these are {{count}}.', { max: MAX_INDEXES, count: indexes.length });
+    }
     await authorize({ indexPaths: indexes });
     const wrong = indexes.find(path => !isPath(path));
     if (wrong !== undefined) {

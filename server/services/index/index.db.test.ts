@@ -259,6 +259,9 @@ describe('many at once', () => {
     await expect(server.index.findTasksAtIndex({ indexes: ['a', 'not a path'] })).rejects.toEqual(refused('InputError', 400, 'not a path'));
     await expect(server.index.findTasksAtIndex({ indexes: [1] as never })).rejects.toEqual(refused('InputValidationError', 400));
     await expect(server.index.findTasksAtIndex({}, { continuationToken: 'no-token' })).rejects.toEqual(refused('InputError', 400));
+    await expect(server.index.findTasksAtIndex({ indexes: Array.from({ length: 100_001 }, () => 'a') })).rejects.toEqual(
+      refused('InputError', 400, 'At most 100000'),
+    );
     await expect(server.index.findTasksAtIndex({}, { limit: 'x' })).rejects.toEqual(refused('InvalidRequestArguments', 400));
   });
 });
