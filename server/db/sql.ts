@@ -70,6 +70,8 @@ export interface Tx extends Query {
   readonly [transaction]: true;
   /** Calls after the commit has succeeded, and never after a rollback: wake-ups go here. */
   afterCommit(callback: () => void): void;
+  /** Calls when the transaction has ended, committed or not: its locks are gone. */
+  afterEnd(callback: () => void): void;
 }
 
 export interface TxOptions {
@@ -192,17 +194,21 @@ const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise
   };
   client.on('error', onError);
   const callbacks: (() => void)[] = [];
+  const endCallbacks: (() => void)[] = [];
+  const callAll = (list: readonly (() => void)[]): void => list.forEach(callback => callback());
   try {
     await client.query(idleMs === undefined ? 'begin' : `begin; set local idle_in_transaction_session_timeout = ${Math.ceil(idleMs)}`);
     const query = makeQuery(config => client.query(config));
-    const tx = Object.assign(query, { afterCommit: (callback: () => void) => void callbacks.push(callback) }) as unknown as Tx;
+    const tx = Object.assign(query, {
+      afterCommit: (callback: () => void) => void callbacks.push(callback),
+      afterEnd: (callback: () => void) => void endCallbacks.push(callback),
+    }) as unknown as Tx;
     const result = await run(tx);
     await client.query('commit');
     client.off('error', onError);
     client.release();
-    for (const callback of callbacks) {
-      callback();
-    }
+    callAll(callbacks);
+    callAll(endCallbacks);
     return result;
   } catch (error) {
     let broken = lost ?? (isConnectionError(error) ? (error as Error) : undefined);
@@ -215,6 +221,7 @@ const runTransaction = async <T>(client: pg.PoolClient, run: (tx: Tx) => Promise
     }
     client.off('error', onError);
     client.release(broken);
+    callAll(endCallbacks);
     // what the statement after the loss says is that there is no connection, not why
     throw lost && lost !== error ? connectionLost(lost, error) : error;
   }

@@ -27,9 +27,8 @@ import {
 } from './downstream.db.ts';
 import { type ChangedBy, noteChanges } from './explain/history.db.ts';
 import { gaveWay, largeTx } from './large-transaction.ts';
-import { lockPendingStatement } from './resolve.db.ts';
 import { MAX_RUNS } from './rules.ts';
-import { rerunLocked, unknownTask } from './transitions.ts';
+import { lockPending, rerunLocked, unknownTask } from './transitions.ts';
 
 /** Tasks that one call runs again. */
 export const MAX_DOWNSTREAM = 10_000;
@@ -119,7 +118,7 @@ const rerunAll = async (
 ): Promise<Rerun> => {
   const all = byId(found.filter(({ isLate }) => !isLate));
   const dependents = all.filter(id => id !== taskId);
-  await lockAll(tx, taskId, all, nowIso);
+  await lockAll(tx, ctx, taskId, all, nowIso);
   const status = await rerunLocked(tx, ctx, taskId, by);
   await tx.run(leaveLineStatement(dependents));
   const { rows: changed } = await tx.run<{ taskId: string }>(holdStatement({ root: taskId, required: all, dependents }, nowIso));
@@ -134,9 +133,9 @@ const rerunAll = async (
 };
 
 /** Locks everything, and makes sure that it is everything, and that all of it can run again. */
-const lockAll = async (tx: Tx, taskId: string, all: readonly string[], nowIso: string): Promise<void> => {
+const lockAll = async (tx: Tx, ctx: Ctx, taskId: string, all: readonly string[], nowIso: string): Promise<void> => {
   await tx.run(dropFanoutsStatement(all));
-  await tx.run(lockPendingStatement(all));
+  await lockPending(tx, ctx, all);
   const { rows } = await tx.run<LockedRow>(lockTasksStatement(all));
   const now = await findDownstream(tx, taskId, nowIso, MAX_DOWNSTREAM + 1);
   const known = new Set(all);

@@ -13,10 +13,9 @@ import {
   type RunEnd,
   endRunsStatement,
   giveUpStatement,
-  lockPendingStatement,
   satisfyPartStatement,
 } from './resolve.db.ts';
-import { releaseDependents, tellReleased } from './transitions.ts';
+import { lockPending, releaseDependents, tellReleased } from './transitions.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -127,7 +126,7 @@ const exceedDeadlines = (ctx: Ctx, rows: readonly DeadlineRow[]): Promise<number
   ctx.platform.db.tx(async tx => {
     const nowIso = ctx.platform.clock.now().toISOString();
     const taskIds = rows.map(row => row.taskId);
-    await tx.run(lockPendingStatement(taskIds));
+    await lockPending(tx, ctx, taskIds);
     const { rows: ended } = await tx.run<{ taskId: string; taskQueueId: string }>(giveUpStatement(taskIds, 'deadline-exceeded', nowIso));
     await releaseDependents(tx, ctx, ended, nowIso);
     tx.afterCommit(() => ended.forEach(({ taskQueueId }) => countOutcome(ctx, 'exception', 'deadline-exceeded', taskQueueId)));

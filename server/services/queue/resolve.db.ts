@@ -147,7 +147,7 @@ export const giveUpStatement = (taskIds: readonly string[], reason: 'canceled' |
 
 /** Locks the pending rows of tasks, as claims do first: whoever locks tasks before would wait for a claim that waits for them. */
 export const lockPendingStatement = (taskIds: readonly string[]): Statement => ({
-  text: `select p.seq from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id
+  text: `select p.task_queue_id from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id
     join queue.pending p on p.task_queue_id = t.task_queue_id and p.priority = t.priority and p.seq = t.pending_seq
     order by p.task_queue_id, p.priority, p.seq for update of p`,
   values: [textArray(taskIds)],

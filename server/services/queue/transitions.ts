@@ -19,8 +19,18 @@ export const requireTask = async (ctx: Ctx, taskId: string): Promise<TaskRow> =>
 
 export const unknownTask = (taskId: string): never => notFound('There is no task `{{taskId}}`.', { taskId });
 
-const requireLocked = async (tx: Tx, taskId: string): Promise<TaskRow> => {
-  await tx.run(lockPendingStatement([taskId]));
+/**
+ * Locks the pending rows of tasks. Workers who ask meanwhile pass them over (`skip locked`), so that they are woken when the transaction ends, however
+ * it does.
+ */
+export const lockPending = async (tx: Tx, ctx: Ctx, taskIds: readonly string[]): Promise<void> => {
+  const { rows } = await tx.run<{ taskQueueId: string }>(lockPendingStatement(taskIds));
+  const byQueue = Map.groupBy(rows, row => row.taskQueueId);
+  tx.afterEnd(() => byQueue.forEach((list, taskQueueId) => ctx.wake.pending(taskQueueId, list.length)));
+};
+
+const requireLocked = async (tx: Tx, ctx: Ctx, taskId: string): Promise<TaskRow> => {
+  await lockPending(tx, ctx, [taskId]);
   return (await lockTask(tx, taskId)) ?? unknownTask(taskId);
 };
 
@@ -68,7 +78,7 @@ export const cancelAll = async (
   by: ChangedBy,
 ): Promise<{ taskId: string; status: string }[]> => {
   const nowIso = ctx.platform.clock.now().toISOString();
-  await tx.run(lockPendingStatement(taskIds));
+  await lockPending(tx, ctx, taskIds);
   const { rows } = await tx.run<{ taskId: string; taskQueueId: string; status: string }>(giveUpStatement(taskIds, 'canceled', nowIso));
   tx.afterCommit(() => rows.forEach(({ taskQueueId }) => countOutcome(ctx, 'exception', 'canceled', taskQueueId)));
   await releaseDependents(tx, ctx, rows, nowIso);
@@ -99,7 +109,7 @@ export const callOffReruns = async (tx: Tx, ctx: Ctx, taskIds: readonly string[]
 /** Makes an unscheduled task pending; one with runs is left alone. Answers with the status as JSON text. */
 export const scheduleTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
-    const task = await requireLocked(tx, taskId);
+    const task = await requireLocked(tx, ctx, taskId);
     refuseLate(ctx, task, 'scheduled');
     return task.state === 'unscheduled' ? startRun(tx, ctx, task, 'scheduled', task.retriesLeft, by) : task.status;
   });
@@ -128,7 +138,7 @@ export const rerunTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<stri
 
 /** The same within a transaction. */
 export const rerunLocked = async (tx: Tx, ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> => {
-  const task = await requireLocked(tx, taskId);
+  const task = await requireLocked(tx, ctx, taskId);
   refuseLate(ctx, task, 'rerun');
   if (task.state === 'running') {
     return task.status;
@@ -157,7 +167,7 @@ const groupEvents = async (tx: Tx, taskGroupId: string): Promise<ReturnType<type
 /** Cancels a task that is not resolved. One that is cancelled already is announced again. */
 export const cancelTask = (ctx: Ctx, taskId: string, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
-    const task = await requireLocked(tx, taskId);
+    const task = await requireLocked(tx, ctx, taskId);
     refuseLate(ctx, task, 'cancelled');
     const [cancelled] = await cancelAll(tx, ctx, [taskId], by);
     if (cancelled) {
@@ -185,7 +195,7 @@ const present = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], 
 /** Moves a task that was never resolved to another priority. */
 export const changePriority = (ctx: Ctx, taskId: string, newPriority: Priority, by: ChangedBy): Promise<string> =>
   ctx.platform.db.tx(async tx => {
-    const task = await requireLocked(tx, taskId);
+    const task = await requireLocked(tx, ctx, taskId);
     const now = ctx.platform.clock.now();
     const oldPriority = priorityName(task.priority);
     if (task.deadline <= now) {

@@ -47,6 +47,8 @@ export interface Waiters {
   /** Deals places; `newRuns` counts runs by queue that become pending in this batch. Undefined when nobody is to get any. */
   deal(newRuns: ReadonlyMap<string, number>): Deal | undefined;
   readonly size: number;
+  /** Those of the queues in which somebody waits. */
+  waitingIn(taskQueueIds: readonly string[]): string[];
   /** Waiters on whose behalf the queue is being looked at, or will be. */
   readonly asking: number;
 }
@@ -183,6 +185,7 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
     get size() {
       return size;
     },
+    waitingIn: taskQueueIds => taskQueueIds.filter(id => queues.has(id)),
     get asking() {
       return asking.size + dealtNow;
     },

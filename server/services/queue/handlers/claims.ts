@@ -7,10 +7,10 @@ import { makeTaskCredentials } from '../credentials.ts';
 import type { Ctx } from '../ctx.ts';
 import { definitionText } from '../definition.ts';
 import { countOutcome } from '../outcomes.ts';
-import { type RunEnd, lockPendingStatement } from '../resolve.db.ts';
+import type { RunEnd } from '../resolve.db.ts';
 import { priorityName, splitTaskQueueId } from '../rules.ts';
 import { claimOne, getDefinition, lockTask } from '../tasks.db.ts';
-import { repeatReport, requireTask, unknownRun, unknownTask } from '../transitions.ts';
+import { lockPending, repeatReport, requireTask, unknownRun, unknownTask } from '../transitions.ts';
 import type { Claimed } from '../waiters.ts';
 import { notifyOutbox } from '../../../platform/events.ts';
 import type { TaskStatus } from '@tscluster/api/queue/tasks.ts';
@@ -110,7 +110,7 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
     const refuse = (why: string): never => conflict(`Run {{runId}} of task \`{{taskId}}\` cannot be claimed: ${why}.`, { taskId, runId });
 
     const claimed = await db.tx(async tx => {
-      await tx.run(lockPendingStatement([taskId]));
+      await lockPending(tx, ctx, [taskId]);
       const task = (await lockTask(tx, taskId)) ?? unknownTask(taskId);
       if (runId > task.runId) {
         unknownRun(taskId, runId);

@@ -15,10 +15,9 @@ import {
   listPrioritizable,
   sealGroup,
 } from '../groups.db.ts';
-import { lockPendingStatement } from '../resolve.db.ts';
 import { priorityRank } from '../rules.ts';
 import { changePriorities } from '../tasks.db.ts';
-import { callOffReruns, cancelAll } from '../transitions.ts';
+import { callOffReruns, cancelAll, lockPending } from '../transitions.ts';
 import { listText } from './tasks.ts';
 
 type GroupMethods = 'listTaskGroup' | 'getTaskGroup' | 'sealTaskGroup' | 'cancelTaskGroup' | 'changeTaskGroupPriority';
@@ -107,7 +106,7 @@ export const groupHandlers: Pick<Handlers<typeof queueApi, Ctx>, GroupMethods> =
       after => listPrioritizable(db, taskGroupId, rank, after, CHUNK, clock.now()),
       (ids, before, isLast) =>
         db.tx(async tx => {
-          await tx.run(lockPendingStatement(ids));
+          await lockPending(tx, ctx, ids);
           const changed = await changePriorities(tx, ids, rank, by, clock.now().toISOString());
           if (isLast) {
             await announce(tx, [groupEvent('taskGroupPriorityChanged', group, summary(before + changed.length))]);

@@ -1,0 +1,255 @@
+/** Drives the real queue through rounds of operations, and shrinks a sequence that it does not survive. */
+import { ApiCallError } from '@tscluster/client/client.ts';
+import { makeFakeClock } from '../../../testing/clock.ts';
+import { seededRandom } from '../../../testing/server.ts';
+import { claimExpiry, deadlines, dependencies } from '../loops.ts';
+import { type QueueServer, aTask, findBreaches, withQueue } from '../testing.ts';
+import type { Answer } from './apply.ts';
+import { Divergence, explainRound } from './check.ts';
+import { type NewTaskOperation, type Operation, type Round, chooseRound } from './operations.ts';
+import { World } from './world.ts';
+
+/** Changes a fresh database so that the queue does something wrong: for tests of this test. */
+export type Plant = (server: QueueServer) => Promise<void>;
+
+const send = async (server: QueueServer, operation: Operation): Promise<unknown> => {
+  const { queue } = server;
+  switch (operation.kind) {
+    case 'create': {
+      const { kind: _kind, taskId, deadlineMs, createdMs, ...fields } = operation;
+      const task = { ...fields, dependencies: [...fields.dependencies] };
+      return queue.createTask({ taskId }, aTask(server.clock, { ...task, created: iso(createdMs), deadline: iso(deadlineMs) }));
+    }
+    case 'schedule':
+      return queue.scheduleTask({ taskId: operation.taskId });
+    case 'rerun':
+      return queue.rerunTask({ taskId: operation.taskId });
+    case 'cancel':
+      return queue.cancelTask({ taskId: operation.taskId });
+    case 'priority':
+      return queue.changeTaskPriority({ taskId: operation.taskId }, { newPriority: operation.priority });
+    case 'claimWork': {
+      const { taskQueueId, workerId, tasks } = operation;
+      return queue.claimWork({ taskQueueId }, { workerGroup: 'wg', workerId, tasks });
+    }
+    case 'claimTask':
+      return queue.claimTask(
+        { taskId: operation.taskId, runId: String(operation.runId) },
+        { workerGroup: 'wg', workerId: operation.workerId },
+      );
+    case 'reclaim':
+      return queue.reclaimTask({ taskId: operation.taskId, runId: String(operation.runId) });
+    case 'completed':
+      return queue.reportCompleted({ taskId: operation.taskId, runId: String(operation.runId) });
+    case 'failed':
+      return queue.reportFailed({ taskId: operation.taskId, runId: String(operation.runId) });
+    case 'exception':
+      return queue.reportException({ taskId: operation.taskId, runId: String(operation.runId) }, { reason: operation.reason });
+    case 'seal':
+      return queue.sealTaskGroup({ taskGroupId: operation.taskGroupId });
+    case 'cancelGroup':
+      return queue.cancelTaskGroup({ taskGroupId: operation.taskGroupId });
+    case 'wait':
+      server.clock.advance({ ms: operation.ms });
+      await server.runLoop(claimExpiry);
+      await server.runLoop(deadlines);
+      return server.runLoop(dependencies);
+  }
+};
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+type ClaimReply = { tasks: { status: { taskId: string }; runId: number }[] };
+
+const toAnswer = (operation: Operation, reply: unknown): Answer => {
+  switch (operation.kind) {
+    case 'claimWork':
+      return { claimed: (reply as ClaimReply).tasks.map(({ status, runId }) => `${status.taskId}/${runId}`) };
+    case 'seal':
+    case 'wait':
+      return { status: null };
+    case 'cancelGroup':
+      return { status: (reply as { taskIds: string[] }).taskIds.toSorted() };
+    default:
+      return { status: (reply as { status: unknown }).status };
+  }
+};
+
+const ask = async (server: QueueServer, operation: Operation): Promise<Answer> => {
+  try {
+    return toAnswer(operation, await send(server, operation));
+  } catch (error) {
+    if (error instanceof ApiCallError && error.statusCode < 500) {
+      return { refused: error.statusCode };
+    }
+    throw error;
+  }
+};
+
+const LONG_POLL_SECONDS = 20;
+
+/** Nobody waits for work that is there: whoever does was not woken. */
+const requireNoWork = async (server: QueueServer, round: Round): Promise<void> => {
+  const { db, clock, ctx } = server;
+  const queues = round.flatMap(operation => (operation.kind === 'claimWork' ? [operation.taskQueueId] : []));
+  const rows = await db<{ taskId: string; taskQueueId: string }>`
+    select task_id, task_queue_id from queue.pending where task_queue_id = any(${queues}) and deadline > ${clock.now()}`;
+  const waiting = ctx.waiters.waitingIn(queues);
+  const missed = rows.filter(row => waiting.includes(row.taskQueueId));
+  if (missed.length > 0) {
+    throw new Divergence(`a worker waits although there is work: ${JSON.stringify(missed)}\nround: ${JSON.stringify(round)}`);
+  }
+};
+
+/** Sends a round at once. Who still waits for work when nothing moves any more is let wait to the end. */
+const sendRound = async (server: QueueServer, round: Round): Promise<{ answers: Answer[]; nowMs: number }> => {
+  const { clock, ctx } = server;
+  const state = { left: round.length };
+  const asked = round.map(operation =>
+    ask(server, operation).finally(() => {
+      state.left -= 1;
+    }),
+  );
+  for (const each of asked) {
+    each.catch(() => undefined);
+  }
+  let nowMs = clock.nowMs();
+  while (state.left > 0) {
+    await new Promise<void>(resolve => {
+      setImmediate(resolve);
+    });
+    await ctx.hot.drain();
+    if (state.left > 0 && ctx.waiters.size === state.left && ctx.waiters.asking === 0) {
+      nowMs = clock.nowMs();
+      await requireNoWork(server, round);
+      await clock.tick({ seconds: LONG_POLL_SECONDS });
+    }
+  }
+  return { answers: await Promise.all(asked), nowMs: round[0]?.kind === 'wait' ? clock.nowMs() : nowMs };
+};
+
+const statusesOf =
+  (server: QueueServer) =>
+  async (taskIds: readonly string[]): Promise<Map<string, unknown>> => {
+    const { statuses } = await server.queue.statuses({ taskIds: [...taskIds] });
+    return new Map(statuses.map(({ taskId, status }) => [taskId, status]));
+  };
+
+const playRound = async (server: QueueServer, world: World, round: Round): Promise<void> => {
+  server.clock.advance({ ms: 1 });
+  const { answers, nowMs } = await sendRound(server, round);
+  const events = await server.drain();
+  await explainRound(world, round, { answers, events, statuses: statusesOf(server) }, nowMs);
+};
+
+const requireNoBreaches = async (server: QueueServer): Promise<void> => {
+  const breaches = await findBreaches(server);
+  if (breaches.length > 0) {
+    throw new Divergence(`the tables contradict each other: ${breaches.slice(0, 5).join('; ')}`);
+  }
+};
+
+const BREACHES_EVERY = 500;
+
+/** The same in every run, so that a sequence can be played again. */
+const START_MS = Date.parse('2030-01-01T00:00:00.000Z');
+
+/** Random rounds until that many operations were sent. Answers with the rounds, of which the last one is the one that failed. */
+const explore = async (seed: number, operations: number, plant?: Plant): Promise<{ rounds: Round[]; divergence?: Divergence }> => {
+  const server = await withQueue({ clock: makeFakeClock(START_MS) });
+  const random = seededRandom(seed);
+  const world = new World();
+  const created: NewTaskOperation[] = [];
+  const rounds: Round[] = [];
+  try {
+    await plant?.(server);
+    for (let sent = 0; sent < operations;) {
+      const round = chooseRound({ random, world, nowMs: server.clock.nowMs(), created });
+      rounds.push(round);
+      sent += round.length;
+      await playRound(server, world, round);
+      created.push(...round.filter(operation => operation.kind === 'create'));
+      if (rounds.length % BREACHES_EVERY === 0) {
+        await requireNoBreaches(server);
+      }
+    }
+    await requireNoBreaches(server);
+    return { rounds };
+  } catch (error) {
+    if (error instanceof Divergence) {
+      return { rounds, divergence: error };
+    }
+    throw error;
+  } finally {
+    await server.close();
+  }
+};
+
+/** The same rounds again, on a fresh queue whose time begins when the first one's did. */
+const replay = async (rounds: readonly Round[], plant?: Plant): Promise<Divergence | undefined> => {
+  const server = await withQueue({ clock: makeFakeClock(START_MS) });
+  const world = new World();
+  try {
+    await plant?.(server);
+    for (const round of rounds) {
+      await playRound(server, world, round);
+    }
+    return undefined;
+  } catch (error) {
+    if (error instanceof Divergence) {
+      return error;
+    }
+    throw error;
+  } finally {
+    await server.close();
+  }
+};
+
+const MAX_REPLAYS = 60;
+
+/** Leaves out what the failure does not need (delta debugging: halves, quarters, … of the rounds). */
+const shrink = async (
+  rounds: readonly Round[],
+  plant?: Plant,
+): Promise<{ rounds: readonly Round[]; divergence: Divergence | undefined }> => {
+  let kept = rounds;
+  let divergence: Divergence | undefined;
+  let replays = 0;
+  for (let size = Math.ceil(kept.length / 2); size >= 1 && replays < MAX_REPLAYS; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+    for (let from = 0; from < kept.length && replays < MAX_REPLAYS;) {
+      const fewer = kept.toSpliced(from, size);
+      replays += 1;
+      const failed = fewer.length > 0 ? await replay(fewer, plant) : undefined;
+      if (failed) {
+        kept = fewer;
+        divergence = failed;
+      } else {
+        from += size;
+      }
+    }
+  }
+  return { rounds: kept, divergence };
+};
+
+export interface Failure {
+  readonly seed: number;
+  /** Rounds until it showed. */
+  readonly found: number;
+  readonly divergence: Divergence;
+  /** The fewest rounds found that fail. */
+  readonly rounds: readonly Round[];
+}
+
+/** Explores with a seed; undefined when everything could be explained. */
+export const runModel = async (seed: number, operations: number, plant?: Plant): Promise<Failure | undefined> => {
+  const { rounds, divergence } = await explore(seed, operations, plant);
+  if (!divergence) {
+    return undefined;
+  }
+  const shrunk = await shrink(rounds, plant);
+  return { seed, found: rounds.length, divergence: shrunk.divergence ?? divergence, rounds: shrunk.rounds };
+};
+
+/** A failure for people. */
+export const describeFailure = ({ seed, divergence, rounds }: Failure): string =>
+  `MODEL_SEED=${seed} fails: ${divergence.message}\n\nThe fewest rounds that fail:\n${rounds.map(round => JSON.stringify(round)).join('\n')}`;
