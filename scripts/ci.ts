@@ -30,7 +30,7 @@ const runNpm = (args: string[]): Promise<{ status: number; output: string }> =>
   });
 
 /** Debian packages of the real servers that tests talk to. */
-const SERVER_PACKAGES: readonly string[] = ['rabbitmq-server'];
+const SERVER_PACKAGES: readonly string[] = ['ngircd', 'rabbitmq-server'];
 
 const missing = SERVER_PACKAGES.filter(name => spawnSync('dpkg', ['-s', name], { stdio: 'ignore' }).status !== 0);
 if (missing.length > 0) {

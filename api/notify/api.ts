@@ -2,7 +2,7 @@ import { defineApi } from '../define.ts';
 import { heartbeatMethods, pingMethods } from '../operational.ts';
 import { delivery, deliveryMethods } from './deliveries.ts';
 import { denylistMethods } from './denylist.ts';
-import { messageMethods } from './messages.ts';
+import { messageMethods, newMessageMethods } from './messages.ts';
 
 export const notifyApi = defineApi({
   service: 'notify',
@@ -15,5 +15,5 @@ export const notifyApi = defineApi({
   ].join('\n'),
   errorCodes: { DenylistedAddress: 400 },
   schemas: [delivery],
-  methods: { ...pingMethods, ...messageMethods, ...denylistMethods, ...deliveryMethods, ...heartbeatMethods },
+  methods: { ...pingMethods, ...messageMethods, ...denylistMethods, ...newMessageMethods, ...deliveryMethods, ...heartbeatMethods },
 });

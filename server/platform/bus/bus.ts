@@ -70,3 +70,29 @@ export const handleAll = async (subscription: Subscription, events: readonly Bus
     await subscription.handle(event, tx);
   }
 };
+
+/**
+ * A quick look at an outbox text: false only when none of its events can match a binding. Most events carry no route, and most bindings begin with one:
+ * the words of a pattern before its first wildcard stand in the text as they are.
+ */
+export const makeGlance = (bindings: readonly Binding[]): ((msg: string) => boolean) => {
+  const needles = new Map<string, Set<string>>();
+  for (const { exchange, pattern } of bindings) {
+    const fixed = /^[ !$-)+-[\]-~]*/.exec(pattern)?.[0] ?? ''; // what JSON writes in one way only, without wildcards
+    const begun = `"${fixed.slice(0, fixed === pattern ? undefined : fixed.lastIndexOf('.') + 1)}`;
+    const key = `"exchange":${JSON.stringify(exchange)}`;
+    needles.set(key, (needles.get(key) ?? new Set()).add(begun));
+  }
+  return msg => {
+    for (const [exchange, beginnings] of needles) {
+      if (msg.includes(exchange)) {
+        for (const begun of beginnings) {
+          if (msg.includes(begun)) {
+            return true;
+          }
+        }
+      }
+    }
+    return false;
+  };
+};

@@ -13,7 +13,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Notifier } from '../notify.ts';
 import { type Waker, makeWaker } from '../waker.ts';
-import { type Bus, type Subscription, bindingsMatch } from './bus.ts';
+import { type Bus, type Subscription, bindingsMatch, makeGlance } from './bus.ts';
 import { handleNextDeliveries } from './deliveries.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { type SubscriptionRow, listSubscriptions, readVersion, recordBindings, recordSubscription } from './subscriptions.db.ts';
@@ -40,7 +40,9 @@ export const openPostgresBus = (options: PostgresBusOptions): Bus => {
   const consumers: Promise<void>[] = [];
   const housekeeping = startHousekeeping({ ...options, served: () => [...wakers.keys()] });
   let notifier: Pick<Notifier, 'notify' | 'onNotify'> | undefined;
-  let known: { readonly version: number; readonly subscriptions: readonly SubscriptionRow[] } | undefined;
+  let known:
+    | { readonly version: number; readonly subscriptions: readonly SubscriptionRow[]; readonly glance: (msg: string) => boolean }
+    | undefined;
 
   const consume = async (subscription: Subscription, waker: Waker): Promise<void> => {
     while (!stopping.signal.aborted) {
@@ -68,12 +70,11 @@ export const openPostgresBus = (options: PostgresBusOptions): Bus => {
     prepare: async tx => {
       const version = await readVersion(tx);
       if (known?.version !== version) {
-        known = { version, subscriptions: await listSubscriptions(tx) };
+        const subscriptions = await listSubscriptions(tx);
+        known = { version, subscriptions, glance: makeGlance(subscriptions.flatMap(({ bindings }) => bindings)) };
       }
     },
-    wants: msg =>
-      known === undefined ||
-      known.subscriptions.some(({ bindings }) => bindings.some(({ exchange }) => msg.includes(`"exchange":"${exchange}"`))),
+    wants: msg => known === undefined || known.glance(msg),
     deliver: async (tx, events) => {
       served.clear();
       for (const { name, bindings } of known?.subscriptions ?? []) {

@@ -20,7 +20,7 @@ describe('checkStaticClients', () => {
       clientId: 'static/taskcluster/notify',
       accessToken,
       description: 'Internal client',
-      scopes: ['queue:get-task:*'],
+      scopes: ['queue:get-task:*', 'queue:list-task-group:*'],
     });
     expect(problem(own.slice(1))).toBe(`the clients of these services are missing: ${own[0]?.clientId}`);
   });

@@ -40,7 +40,7 @@ export const BUILT_IN_CLIENTS: Readonly<Record<string, readonly string[]>> = {
   ],
   hooks: ['assume:hook-id:*', 'notify:email:*', 'queue:create-task:*'],
   index: ['queue:get-artifact:*', 'queue:get-task:*'],
-  notify: ['queue:get-task:*'],
+  notify: ['queue:get-task:*', 'queue:list-task-group:*'],
   object: [],
   'purge-cache': [],
   queue: ['*'],

@@ -39,10 +39,24 @@ const withTimeout = async <T>(ctx: NotifyCtx, ms: number, run: (signal: AbortSig
   }
 };
 
-const textOf = (error: unknown): string => {
-  const { message, cause } = error instanceof Error ? error : new Error(String(error));
-  const why = cause instanceof Error && cause.message !== '' ? `${message} (${cause.message})` : message;
-  return why.slice(0, MAX_REASON);
+interface SystemError extends Error {
+  readonly code?: string;
+  readonly syscall?: string;
+}
+
+/** What the record says of an error: what the other side said, but not where in our network it is; that is in the log. */
+const reasonOf = (error: unknown): string => {
+  let root = error as SystemError;
+  while (root.syscall === undefined && root.cause instanceof Error) {
+    root = root.cause;
+  }
+  const text =
+    root.syscall === undefined
+      ? error instanceof Error
+        ? error.message
+        : String(error)
+      : `It cannot be reached: ${root.code ?? root.name}`;
+  return text.slice(0, MAX_REASON);
 };
 
 /** Notes that a delivery is over. */
@@ -55,7 +69,7 @@ export const conclude = async (ctx: NotifyCtx, delivery: TakenDelivery, state: '
 /** Notes that a try has failed: another one follows, unless it is too late or useless. */
 export const noteFailure = async (ctx: NotifyCtx, delivery: TakenDelivery, error: unknown): Promise<Outcome> => {
   const { deliveryId, type, address, attempts } = delivery;
-  const reason = textOf(error);
+  const reason = reasonOf(error);
   const isRefused = error instanceof Refused;
   const isLate = ctx.clock.nowMs() - delivery.created.getTime() >= ctx.retryMs;
   if (isRefused || isLate) {

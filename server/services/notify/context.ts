@@ -17,10 +17,18 @@ export interface NotifyCtx extends Pick<Platform, 'db' | 'clock' | 'random' | 'l
   readonly channelOf: (type: NotificationType) => OpenChannel;
   /** There may be deliveries to take. */
   readonly wake: () => void;
+  /** There may be groups to announce. */
+  readonly wakeGroups: () => void;
   readonly counted: (outcome: { type: string; state: string }) => void;
   /** Email addresses to which nothing is sent, besides the denylist. */
   readonly blockedEmails: ReadonlySet<string>;
   readonly emailLimit: { readonly count: number; readonly seconds: number };
   readonly duplicateMs: number;
   readonly retryMs: number;
+  /** The first word of our routes. */
+  readonly routePrefix: string;
+  /** Of exceptions that nobody is to hear of. */
+  readonly ignoredReasons: ReadonlySet<string>;
+  /** For how long a group must be quiet before it counts as ended. */
+  readonly settleMs: number;
 }

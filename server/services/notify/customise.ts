@@ -1,5 +1,5 @@
 /** Texts that a task brings along in `extra.notify`: JSON-e templates. A mistake in one never loses the message. */
-import type { TaskContext } from './task-context.ts';
+import type { TaskContext } from './subjects.ts';
 
 const render = async ({ task, status, taskId, rootUrl }: TaskContext, template: unknown): Promise<unknown> => {
   const { default: jsone } = await import('json-e');

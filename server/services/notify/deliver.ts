@@ -10,23 +10,29 @@ import { attempt, ATTEMPT_MS, conclude, type Content, LEASE_MS, noteFailure } fr
 import type { Channel } from './channels/channel.ts';
 import type { NotifyCtx } from './context.ts';
 import { setContent, takeDue, type TakenDelivery } from './deliveries.db.ts';
-import { makeTaskContext } from './task-context.ts';
+import { type GroupSummary, makeGroupContext, makeTaskContext } from './subjects.ts';
 
 /** What a message is to be made from. */
-export type Cause = { readonly kind: 'task'; readonly status: TaskStatus };
+export type Cause = { readonly kind: 'task'; readonly status: TaskStatus } | { readonly kind: 'group'; readonly summary: GroupSummary };
 
 type TaskReader = (taskId: string) => Promise<TaskDefinition>;
 
 /** Makes the message of a delivery. */
-const compose = async (ctx: NotifyCtx, channel: Channel, delivery: TakenDelivery, cause: Cause, readTask: TaskReader): Promise<unknown> =>
-  channel.aboutTask(makeTaskContext(ctx.rootUrl, await readTask(cause.status.taskId), cause.status), delivery.address);
+const compose = async (ctx: NotifyCtx, channel: Channel, delivery: TakenDelivery, readTask: TaskReader): Promise<unknown> => {
+  const cause = JSON.parse(delivery.cause ?? '') as Cause;
+  const { address, type } = delivery;
+  if (cause.kind === 'group') {
+    return channel.aboutGroup(makeGroupContext(ctx.rootUrl, cause.summary), address, type);
+  }
+  return channel.aboutTask(makeTaskContext(ctx.rootUrl, await readTask(cause.status.taskId), cause.status), address, type);
+};
 
 /** The message, made and admitted, or undefined when nothing is to be sent after all; both are noted. */
 const prepare = async (ctx: NotifyCtx, channel: Channel, delivery: TakenDelivery, readTask: TaskReader): Promise<Content | undefined> => {
   if (delivery.content !== null) {
     return JSON.parse(delivery.content) as Content;
   }
-  const message = await compose(ctx, channel, delivery, JSON.parse(delivery.cause ?? '') as Cause, readTask);
+  const message = await compose(ctx, channel, delivery, readTask);
   const { type, address } = delivery;
   const digest = digestOf(type, channel.identity(address, message));
   const admission = await ctx.db.tx(async tx => {

@@ -90,6 +90,32 @@ export const insertAdmitted = async (
   return taken as TakenDelivery;
 };
 
+/** Something that is to be sent because of a route. */
+export interface RoutedDelivery {
+  readonly deliveryId: string;
+  readonly type: NotificationType;
+  readonly address: string;
+  /** With the route, what makes it the same delivery when the event comes again. */
+  readonly eventId: string;
+  readonly route: string;
+  readonly taskId: string | undefined;
+  readonly taskGroupId: string;
+  readonly cause: object;
+  readonly created: Date;
+}
+
+/** Notes it, once per event and route; it is due at once. With a `problem`, it has failed before it began. */
+export const insertRouted = async (tx: Tx, row: RoutedDelivery, problem: string | undefined): Promise<boolean> => {
+  const state = problem === undefined ? 'waiting' : 'failed';
+  const rows = await tx`
+    insert into notify.deliveries (delivery_id, type, address, state, reason, event_id, route, task_id, task_group_id, cause, due, created, resolved)
+    values (${row.deliveryId}, ${row.type}, ${row.address}, ${state}, ${problem ?? null}, ${row.eventId}, ${row.route}, ${row.taskId ?? null},
+      ${row.taskGroupId}, ${problem === undefined ? json(row.cause) : null}, ${problem === undefined ? row.created : null}, ${row.created},
+      ${problem === undefined ? null : row.created})
+    on conflict (event_id, route) where event_id is not null do nothing returning id`;
+  return rows.length > 0;
+};
+
 /** Takes deliveries of some types that are due, the oldest first; nobody else takes them before `until`. */
 export const takeDue = async (
   db: Query,

@@ -8,7 +8,7 @@ import type { NotificationType } from '@tscluster/api/notify/deliveries.ts';
 import type { Tx } from '../../../db/sql.ts';
 import type { Settings, SettingValues } from '../../../platform/config.ts';
 import type { Platform } from '../../../platform/service.ts';
-import type { TaskContext } from '../task-context.ts';
+import type { GroupContext, TaskContext } from '../subjects.ts';
 
 /** The other side does not want this message and never will: trying again is useless. Everything else that is thrown is tried again. */
 export class Refused extends Error {
@@ -47,13 +47,15 @@ export interface Channel<M = unknown, S extends Settings = Settings> {
   readonly types: readonly NotificationType[];
   readonly settings: S;
   /** What is wrong with an address from a route; undefined when nothing is. */
-  readonly checkAddress: (address: string) => string | undefined;
+  readonly checkAddress: (address: string, type: NotificationType) => string | undefined;
   /** The parts of a message by which two are the same. */
   readonly identity: (address: string, message: M) => unknown;
   /** A line by which a person recognises the message. */
   readonly subject: (message: M) => string;
   /** The message about a task whose route asks for one. */
-  readonly aboutTask: (context: TaskContext, address: string) => M | Promise<M>;
+  readonly aboutTask: (context: TaskContext, address: string, type: NotificationType) => M | Promise<M>;
+  /** The message about a group of which a task has a route that asks for one. */
+  readonly aboutGroup: (context: GroupContext, address: string, type: NotificationType) => M | Promise<M>;
   /** undefined when the channel is not configured. */
   readonly open: (platform: ChannelPlatform, config: SettingValues<S>) => Sender<M> | undefined;
 }

@@ -2,9 +2,9 @@
 import type { EmailMessage } from '@tscluster/api/notify/messages.ts';
 import { secret, text } from '../../../platform/config.ts';
 import { customText, customValue } from '../customise.ts';
-import { customPart } from '../task-context.ts';
+import { countsLine, customPart, type FailedTask, taskHref } from '../subjects.ts';
 import { Refused, defineChannel, oneLine } from './channel.ts';
-import { makeEmailBody } from './email-body.ts';
+import { escapeMarkdown, makeEmailBody } from './email-body.ts';
 
 const ADDRESS =
   /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/i;
@@ -78,6 +78,26 @@ export const emailChannel = defineChannel({
       ),
       link: await customValue(context, link, { text: 'Inspect Task', href }, checkLink),
       template: await customValue(context, template, 'simple' as const, checkTemplate),
+    };
+  },
+
+  aboutGroup: ({ summary, href, rootUrl }) => {
+    const { taskGroupId, name, result, failures, failed, total } = summary;
+    const line = ({ taskId, name: task, state, reason }: FailedTask): string =>
+      `* [${escapeMarkdown(oneLine(task))}](${taskHref(rootUrl, taskId)}): ${state}${reason === undefined || reason === state ? '' : ` (${reason})`}`;
+    return {
+      address: '',
+      subject: cut(oneLine(`Task group ${result}: ${name} - ${taskGroupId}`), MAX_SUBJECT),
+      content: [
+        `Task group [\`${taskGroupId}\`](${href}) has ended: ${result}.`,
+        '',
+        `**Tasks:** ${total} (${countsLine(summary)})`,
+        `**Name:** ${escapeMarkdown(oneLine(name))}`,
+        ...(failures.length > 0 ? ['', '**Failed:**', '', ...failures.map(line)] : []),
+        ...(failed > failures.length ? [`* and ${failed - failures.length} more`] : []),
+      ].join('\n'),
+      link: { text: 'Inspect Task Group', href },
+      template: 'simple' as const,
     };
   },
 

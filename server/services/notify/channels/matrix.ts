@@ -2,6 +2,7 @@
 import type { MatrixMessage } from '@tscluster/api/notify/messages.ts';
 import { secret, text } from '../../../platform/config.ts';
 import { customText } from '../customise.ts';
+import { groupLine } from '../subjects.ts';
 import { Refused, defineChannel, oneLine, readReply } from './channel.ts';
 import { acceptInvites, matrixUrl } from './matrix-invites.ts';
 
@@ -40,6 +41,8 @@ export const matrixChannel = defineChannel({
       ...(typeof format === 'string' ? { format } : {}),
     };
   },
+
+  aboutGroup: (context, address) => ({ roomId: address, body: groupLine(context), msgtype: 'm.notice' as const }),
 
   open: (platform, { baseUrl, token, userId }) => {
     if (baseUrl === undefined || token === undefined) {

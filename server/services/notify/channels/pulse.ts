@@ -17,6 +17,7 @@ export const pulseChannel = defineChannel({
   identity: (address, { message }: Pick<PulseMessage, 'message'>) => [address, message],
   subject: () => 'pulse message',
   aboutTask: ({ status }) => ({ message: status }),
+  aboutGroup: ({ summary }) => ({ message: { ...summary } }),
   open: ({ log }) => ({
     sendIn: async (tx, { address, message }) => {
       await publish(tx, notifyEvents, 'notify', {

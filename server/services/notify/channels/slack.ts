@@ -2,7 +2,7 @@
 import type { SlackMessage } from '@tscluster/api/notify/messages.ts';
 import { secret, text } from '../../../platform/config.ts';
 import { customText, customValue } from '../customise.ts';
-import type { TaskContext } from '../task-context.ts';
+import { countsLine, type TaskContext, taskHref } from '../subjects.ts';
 import { Refused, defineChannel, oneLine, readReply } from './channel.ts';
 
 const EMOJI: Readonly<Record<string, string>> = {
@@ -12,6 +12,8 @@ const EMOJI: Readonly<Record<string, string>> = {
   failed: ':x:',
   exception: ':heavy_exclamation_mark:',
 };
+
+const RESULT_EMOJI = { completed: ':heavy_check_mark:', failed: ':x:', incomplete: ':heavy_exclamation_mark:' } as const;
 
 /** Not this message's fault: it may pass later. */
 const PASSING =
@@ -55,6 +57,25 @@ export const slackChannel = defineChannel({
       attachments: await customValue<unknown[] | undefined>(context, custom['slackAttachments'], undefined, checkList),
       unfurlLinks: custom['slackUnfurlLinks'] === true,
       unfurlMedia: custom['slackUnfurlMedia'] === true,
+    };
+  },
+
+  aboutGroup: ({ summary, href, rootUrl }, address) => {
+    const { result, name, failures, failed } = summary;
+    const words = `${RESULT_EMOJI[result]} Task group *${slackLink(href, name)}* has ended: _${result}_ (${countsLine(summary)})`;
+    const lines = failures.map(task => `• ${slackLink(taskHref(rootUrl, task.taskId), task.name)}: ${task.reason ?? task.state}`);
+    if (failed > failures.length) {
+      lines.push(`• and ${failed - failures.length} more`);
+    }
+    return {
+      channelId: address,
+      text: words,
+      blocks: [words, ...(lines.length > 0 ? [lines.join('\n')] : [])].map(text => ({
+        type: 'section',
+        text: { type: 'mrkdwn', text: text.slice(0, 3_000) },
+      })),
+      unfurlLinks: false,
+      unfurlMedia: false,
     };
   },
 

@@ -27,7 +27,7 @@ const send = async (
   message: object,
 ): Promise<HttpReply | undefined> => {
   const { channel } = ctx.channelOf(type);
-  const problem = channel.checkAddress(address);
+  const problem = channel.checkAddress(address, type);
   if (problem !== undefined) {
     inputError('The message cannot be sent: {{problem}}.', { problem });
   }
@@ -61,7 +61,7 @@ const send = async (
   return ok();
 };
 
-type MessageHandlers = Pick<Handlers<typeof notifyApi, NotifyCtx>, 'email' | 'pulse' | 'matrix' | 'slack'>;
+type MessageHandlers = Pick<Handlers<typeof notifyApi, NotifyCtx>, 'email' | 'pulse' | 'matrix' | 'slack' | 'irc' | 'webhook'>;
 
 export const messageHandlers: MessageHandlers = {
   async email({ ctx, body, authorize, caller }) {
@@ -82,5 +82,17 @@ export const messageHandlers: MessageHandlers = {
   async slack({ ctx, body, authorize, caller }) {
     await authorize({ channelId: body.channelId });
     return send(ctx, await caller(), 'slack-channel', body.channelId, body);
+  },
+
+  async irc({ ctx, body, authorize, caller }) {
+    const isChannel = 'channel' in body;
+    const address = isChannel ? body.channel : body.user;
+    await authorize({ isChannel, channel: address, user: address });
+    return send(ctx, await caller(), isChannel ? 'irc-channel' : 'irc-user', address, { message: body.message });
+  },
+
+  async webhook({ ctx, body, authorize, caller }) {
+    await authorize({ name: body.name });
+    return send(ctx, await caller(), 'webhook', body.name, { event: 'message', payload: body.payload });
   },
 };
