@@ -3,7 +3,7 @@
  * how many, and which.
  */
 import { describe, expect, test } from 'vitest';
-import { type Plant, describeFailure, runModel } from './run.testing.ts';
+import { type Plant, describeFailure, runModel } from './testing.ts';
 
 const OPERATIONS = Number(process.env['MODEL_OPERATIONS'] ?? 50_000);
 const SEED = Number(process.env['MODEL_SEED'] ?? 1);
