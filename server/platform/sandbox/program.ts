@@ -11,13 +11,11 @@ export type Job =
   | { readonly kind: 'render'; readonly template: string; readonly context: string; readonly maxOutputBytes: number }
   | { readonly kind: 'check'; readonly schema: string }
   | { readonly kind: 'validate'; readonly schema: string; readonly data: string };
-export type Reply = { readonly text: string } | { readonly problem: string };
+export type Reply = { readonly text: string } | { readonly problem: string; readonly tooSlow?: true };
 export interface Request {
   readonly job: Job;
   readonly limitMs: number;
 }
-
-const tooSlow = (limitMs: number): string => `It took longer than ${limitMs / 1000} s`;
 
 /** Schemas that were used lately, compiled. */
 const MAX_COMPILED = 100;
@@ -27,16 +25,36 @@ const MAX_PROBLEMS = 100;
 
 const OPTIONS: Options = { allErrors: true, strict: false, logger: false, unicodeRegExp: true };
 
-/** A validator for one schema alone, so that the ids in one never meet those in another. `$schema` chooses the draft. */
-const makeAjv = (schema: AnySchemaObject): Ajv => {
-  const { $schema } = schema as { $schema?: unknown };
-  const draft = typeof $schema === 'string' ? $schema : '';
-  const ajv = draft.includes('/2020-12/') ? new Ajv2020(OPTIONS) : draft.includes('/2019-09/') ? new Ajv2019(OPTIONS) : new Ajv(OPTIONS);
-  if (ajv instanceof Ajv) {
+type Draft = '2020-12' | '2019-09' | '6 and 7';
+
+const draftOf = ({ $schema }: { readonly $schema?: unknown }): Draft =>
+  typeof $schema === 'string' && $schema.includes('/2020-12/')
+    ? '2020-12'
+    : typeof $schema === 'string' && $schema.includes('/2019-09/')
+      ? '2019-09'
+      : '6 and 7';
+
+const makeAjv = (draft: Draft, options: Options): Ajv => {
+  const ajv = draft === '2020-12' ? new Ajv2020(options) : draft === '2019-09' ? new Ajv2019(options) : new Ajv(options);
+  if (draft === '6 and 7' && options.meta !== false) {
     ajv.addMetaSchema(draft6);
   }
   formatsPlugin.default(ajv);
   return ajv;
+};
+
+/** Knows what schemas look like; it never gets one to keep. One per draft, because they take a while to make. */
+const checkers = new Map<Draft, Ajv>();
+const checkerOf = (draft: Draft): Ajv => {
+  const checker = checkers.get(draft) ?? makeAjv(draft, OPTIONS);
+  checkers.set(draft, checker);
+  return checker;
+};
+
+/** Compiles a schema in a place of its own, so that the ids in one never meet those in another. */
+const compileAlone = (schema: AnySchemaObject, text: string): ValidateFunction => {
+  const refersToMeta = /"\$ref":"https?:\/\/json-schema\.org\//.test(text);
+  return makeAjv(draftOf(schema), { ...OPTIONS, validateSchema: false, ...(refersToMeta ? {} : { meta: false }) }).compile(schema);
 };
 
 const describe = (error: ErrorObject): string => {
@@ -47,34 +65,32 @@ const describe = (error: ErrorObject): string => {
 const limited = (lines: readonly string[]): readonly string[] =>
   lines.length > MAX_PROBLEMS ? [...lines.slice(0, MAX_PROBLEMS), `and ${lines.length - MAX_PROBLEMS} more`] : lines;
 
-const checkSchema = (text: string): readonly string[] => {
-  const schema = JSON.parse(text) as AnySchemaObject;
-  try {
-    const ajv = makeAjv(schema);
-    if (!ajv.validateSchema(schema)) {
-      return limited((ajv.errors ?? []).map(error => ` * Property ${error.instancePath || '/'} ${error.message ?? 'is invalid'}`));
-    }
-    ajv.compile(schema);
-    return [];
-  } catch (error) {
-    return [` * ${(error as Error).message}`];
-  }
-};
-
-const compile = (text: string): ValidateFunction => {
-  const known = compiled.get(text);
-  const check = known ?? ((schema: AnySchemaObject) => makeAjv(schema).compile(schema))(JSON.parse(text) as AnySchemaObject);
+const remember = (text: string, check: ValidateFunction): void => {
   // the one used last stands last
   compiled.delete(text);
   compiled.set(text, check);
   if (compiled.size > MAX_COMPILED) {
     compiled.delete(compiled.keys().next().value as string);
   }
-  return check;
+};
+
+const checkSchema = (text: string): readonly string[] => {
+  const schema = JSON.parse(text) as AnySchemaObject;
+  try {
+    const ajv = checkerOf(draftOf(schema));
+    if (!ajv.validateSchema(schema)) {
+      return limited((ajv.errors ?? []).map(error => ` * Property ${error.instancePath || '/'} ${error.message ?? 'is invalid'}`));
+    }
+    remember(text, compiled.get(text) ?? compileAlone(schema, text));
+    return [];
+  } catch (error) {
+    return [` * ${(error as Error).message}`];
+  }
 };
 
 const validate = (schema: string, data: string): readonly string[] => {
-  const check = compile(schema);
+  const check = compiled.get(schema) ?? compileAlone(JSON.parse(schema) as AnySchemaObject, schema);
+  remember(schema, check);
   return check(JSON.parse(data)) ? [] : limited((check.errors ?? []).map(describe));
 };
 
@@ -104,7 +120,9 @@ const answer = ({ job, limitMs }: Request): Reply => {
   try {
     return script.runInThisContext({ timeout: limitMs }) as Reply;
   } catch (error) {
-    return { problem: (error as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT' ? tooSlow(limitMs) : String(error) };
+    return (error as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
+      ? { problem: `It took longer than ${limitMs / 1000} s`, tooSlow: true }
+      : { problem: String(error) };
   }
 };
 

@@ -12,15 +12,14 @@ export interface Ctx {
   readonly deniedExchanges: readonly RegExp[];
   readonly eventsPerMinute: number;
   readonly maxWaitingEvents: number;
-  /** For callers who wait. */
   readonly sandbox: Sandbox;
-  /** For what happens by itself, so that it does not hold up callers. */
-  readonly backgroundSandbox: Sandbox;
   readonly schedules: () => Promise<Schedules>;
   /** Fires are waiting. */
   readonly wakeFires: () => void;
   readonly fires: Counter<'firedBy' | 'result'>;
   readonly discards: Counter;
+  /** Messages discarded since the start, by hook. */
+  readonly discardCounts: Map<string, number>;
   readonly dropped: Counter;
 }
 

@@ -34,8 +34,8 @@ export const checkSchedule = async (ctx: Ctx, patterns: readonly string[]): Prom
   }
 };
 
-export const checkTriggerSchema = async (ctx: Ctx, schema: unknown): Promise<void> => {
-  const problems = await ctx.sandbox.checkSchema(JSON.stringify(schema));
+export const checkTriggerSchema = async (ctx: Ctx, { hookGroupId }: HookKey, schema: unknown): Promise<void> => {
+  const { problems } = await ctx.sandbox.checkSchema(hookGroupId, JSON.stringify(schema));
   if (problems.length > 0) {
     const list = problems.map(problem => (problem.startsWith(' * ') ? problem : ` * ${problem}`)).join('\n');
     inputError('triggerSchema is not a valid JSON schema:\n{{list}}', { list: list.slice(0, MAX_SCHEMA_PROBLEMS_LENGTH) });

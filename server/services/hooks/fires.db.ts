@@ -4,7 +4,8 @@ import { type Query, type Tx, sql } from '../../db/sql.ts';
 import type { BusEvent } from '../../platform/events.ts';
 import type { HookKey } from './hooks.db.ts';
 
-const column = <R, K extends keyof R>(rows: readonly R[], key: K): R[K][] => rows.map(row => row[key]);
+/** The values of one column, for `unnest`. */
+export const column = <R, K extends keyof R>(rows: readonly R[], key: K): R[K][] => rows.map(row => row[key]);
 
 // ---- due times ----
 
@@ -162,10 +163,14 @@ export const finishFires = async (tx: Tx, ids: readonly number[]): Promise<Set<n
 };
 
 /** Lets fires be tried again later. */
-export const postponeFires = async (tx: Tx, fires: readonly { readonly id: number; readonly notBefore: Date }[]): Promise<Set<number>> => {
+export const postponeFires = async (
+  tx: Tx,
+  fires: readonly { readonly id: number; readonly notBefore: Date; readonly attempts: number }[],
+): Promise<Set<number>> => {
   const rows = await tx<{ id: number }>`
-    update hooks.fires f set not_before = p.not_before, attempts = attempts + 1, leased_until = null
-    from unnest(${column(fires, 'id')}::bigint[], ${column(fires, 'notBefore')}::timestamptz[]) as p (id, not_before)
+    update hooks.fires f set not_before = p.not_before, attempts = p.attempts, leased_until = null
+    from unnest(${column(fires, 'id')}::bigint[], ${column(fires, 'notBefore')}::timestamptz[], ${column(fires, 'attempts')}::int[])
+      as p (id, not_before, attempts)
     where f.id = p.id and not f.done returning f.id`;
   return new Set(rows.map(row => row.id));
 };
@@ -174,58 +179,5 @@ export const postponeFires = async (tx: Tx, fires: readonly { readonly id: numbe
 export const deleteDoneFires = async (db: Query, before: Date, limit: number): Promise<number> => {
   const rows = await db`
     delete from hooks.fires where id in (select id from hooks.fires where done and due < ${before} order by due limit ${limit}) returning id`;
-  return rows.length;
-};
-
-// ---- last fires ----
-
-export interface Attempt extends HookKey {
-  readonly firedBy: FiredBy;
-  readonly taskId: string;
-  readonly time: Date;
-  /** Empty on success. */
-  readonly error: string;
-}
-
-/** Remembers attempts, of hooks that are still there. */
-export const insertLastFires = async (db: Query, attempts: readonly Attempt[]): Promise<void> => {
-  await db`
-    insert into hooks.last_fires (hook_group_id, hook_id, fired_by, task_id, task_create_time, result, error)
-    select h.hook_group_id, h.hook_id, a.fired_by, a.task_id, a.time, case when a.error = '' then 'success' else 'error' end, a.error
-    from unnest(${column(attempts, 'hookGroupId')}::text[], ${column(attempts, 'hookId')}::text[], ${column(attempts, 'firedBy')}::text[],
-                ${column(attempts, 'taskId')}::text[], ${column(attempts, 'time')}::timestamptz[], ${column(attempts, 'error')}::text[])
-      with ordinality as a (hook_group_id, hook_id, fired_by, task_id, time, error, place)
-    join hooks.hooks h on h.hook_group_id = a.hook_group_id and h.hook_id = a.hook_id
-    order by a.place
-    for key share of h`;
-};
-
-export interface LastFireRow extends HookKey {
-  readonly id: number;
-  readonly firedBy: FiredBy;
-  readonly taskId: string;
-  readonly taskCreateTime: Date;
-  readonly result: 'success' | 'error';
-  readonly error: string;
-  readonly taskState: string;
-}
-
-/** Attempts of a hook, the latest first, with the present state of their tasks. Index on hook and time. */
-export const listLastFires = async (
-  db: Query,
-  { hookGroupId, hookId }: HookKey,
-  { before, limit }: { before: { time: Date; id: number } | undefined; limit: number },
-): Promise<LastFireRow[]> => db<LastFireRow>`
-  select f.id, f.hook_group_id, f.hook_id, f.fired_by, f.task_id, f.task_create_time, f.result, f.error, coalesce(t.state, 'unknown') as task_state
-  from hooks.last_fires f left join queue.task_states t on t.task_id = f.task_id
-  where f.hook_group_id = ${hookGroupId} and f.hook_id = ${hookId}
-    ${before ? sql`and (f.task_create_time, f.id) < (${before.time}, ${before.id})` : sql``}
-  order by f.task_create_time desc, f.id desc limit ${limit}`;
-
-export const deleteOldLastFires = async (db: Query, before: Date, limit: number): Promise<number> => {
-  const rows = await db`
-    delete from hooks.last_fires where id in (
-      select id from hooks.last_fires where task_create_time < ${before} order by task_create_time limit ${limit})
-    returning id`;
   return rows.length;
 };

@@ -38,21 +38,30 @@ export interface Failure {
   readonly call: boolean;
   /** It may go well another time. */
   readonly transient: boolean;
+  readonly tooSlow: boolean;
 }
 
 export type Made = { readonly task: string } | { readonly declined: true } | { readonly failure: Failure };
 
-const templateFailure = (message: string): Made => ({
-  failure: { text: message, error: new Error(message), call: false, transient: false },
-});
+const templateFailure = (message: string, tooSlow = false): Made => {
+  // it may repeat what a message says, and Postgres keeps no NUL
+  const text = message.replaceAll('\0', '\\u0000').slice(0, MAX_ERROR_LENGTH);
+  return { failure: { text, error: new Error(text), call: false, transient: false, tooSlow } };
+};
 
 const kindOf = (value: unknown): string => (Array.isArray(value) ? 'an array' : `a ${typeof value}`);
 
 /** Renders a template (JSON text) and fills in what it left out; the task as JSON text. */
-export const makeTask = async (sandbox: Sandbox, template: string, cause: Cause, taskId: string, now: Date): Promise<Made> => {
-  const rendered = await sandbox.render(template, makeContext(cause, taskId, now));
+export const makeTask = async (
+  sandbox: Sandbox,
+  { hookGroupId, task: template }: { readonly hookGroupId: string; readonly task: string },
+  cause: Cause,
+  taskId: string,
+  now: Date,
+): Promise<Made> => {
+  const rendered = await sandbox.render(hookGroupId, template, makeContext(cause, taskId, now));
   if (!rendered.ok) {
-    return templateFailure(rendered.error);
+    return templateFailure(rendered.error, rendered.tooSlow);
   }
   const task: unknown = JSON.parse(rendered.text);
   if (!task) {
@@ -98,7 +107,13 @@ export const createTask = async (
   } catch (caught) {
     const error = caught as Error;
     const status = error instanceof ApiCallError ? error.statusCode : 500;
-    return { text: describeCall(error, queue.buildUrl('createTask', { taskId })), error, call: true, transient: status >= 500 };
+    return {
+      text: describeCall(error, queue.buildUrl('createTask', { taskId })),
+      error,
+      call: true,
+      transient: status >= 500,
+      tooSlow: false,
+    };
   }
 };
 

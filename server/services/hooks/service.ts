@@ -6,12 +6,14 @@ import { openSandbox } from '../../platform/sandbox/sandbox.ts';
 import { type RunningService, defineService, serve } from '../../platform/service.ts';
 import { makeSubscription, rebindAll } from './bindings.ts';
 import type { Ctx } from './ctx.ts';
+import { fire } from './fire-loop.ts';
 import { fireHandlers } from './handlers/fires.ts';
 import { hookHandlers } from './handlers/hooks.ts';
 import { listAllBindings } from './hooks.db.ts';
-import { expireLastFires, fire, forgetEvents, rebind, reencryptTokens, schedule } from './loops.ts';
 import { sendMails } from './mail.ts';
+import { schedule } from './schedule-loop.ts';
 import { type Schedules, loadSchedules } from './schedule.ts';
+import { expireLastFires, forgetEvents, rebind, reencryptTokens } from './upkeep.ts';
 
 /** A hook on these would be fired by its own task, or by its own change. */
 const DENIED_EXCHANGES = [
@@ -62,11 +64,11 @@ export const hooksService = defineService({
       eventsPerMinute: config.eventsPerMinute,
       maxWaitingEvents: config.maxWaitingEvents,
       sandbox: openSandbox(),
-      backgroundSandbox: openSandbox(),
       schedules: () => (schedules ??= loadSchedules()),
       wakeFires: () => wakes.forEach(wake => wake()),
       fires: metrics.counter('hooks_fires_total', 'Attempts to create a task from a hook', ['firedBy', 'result']),
       discards: metrics.counter('hooks_messages_discarded_total', 'Messages that do not match the triggerSchema of their hook', []),
+      discardCounts: new Map(),
       dropped: metrics.counter('hooks_messages_dropped_total', 'Messages dropped because too many were waiting for a hook', []),
     };
     const running: RunningService = {
@@ -83,9 +85,7 @@ export const hooksService = defineService({
       subscriptions: [makeSubscription(ctx, await listAllBindings(db))],
       // a hook may have been changed elsewhere since they were read
       ready: () => db.tx(tx => rebindAll(ctx, tx)),
-      close: async () => {
-        await Promise.all([ctx.sandbox.close(), ctx.backgroundSandbox.close()]);
-      },
+      close: () => ctx.sandbox.close(),
     };
     contexts.set(running, ctx);
     return running;

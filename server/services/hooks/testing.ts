@@ -13,7 +13,8 @@ import { type TestServer, type WithServerOptions, withServer } from '../../testi
 import { auth } from '../auth/service.ts';
 import { queueService } from '../queue/service.ts';
 import type { Ctx } from './ctx.ts';
-import { fire, schedule } from './loops.ts';
+import { fire } from './fire-loop.ts';
+import { schedule } from './schedule-loop.ts';
 import { contexts, hooksService } from './service.ts';
 
 export type HookRequest = MethodInput<(typeof hooksApi)['methods']['createHook']>;

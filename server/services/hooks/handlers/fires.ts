@@ -9,9 +9,9 @@ import { ApiError, inputError, notFound } from '../../../platform/errors.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
 import type { Handlers } from '../../../platform/service.ts';
 import { type Ctx, decryptToken, encryptToken, hookName, roleOf } from '../ctx.ts';
-import { insertLastFires, type LastFireRow, listLastFires } from '../fires.db.ts';
 import { type Cause, type Failure, createTask, makeTask, noteAttempt } from '../firing.ts';
 import { type HookKey, type HookRow, setTriggerToken } from '../hooks.db.ts';
+import { insertLastFires, type LastFireRow, listLastFires } from '../last-fires.db.ts';
 import { noHook, requireHook } from './hooks.ts';
 
 type HookHandlers = Handlers<typeof hooksApi, Ctx>;
@@ -48,7 +48,7 @@ const trigger = async (
   const { hookGroupId, hookId } = hook;
   const { firedBy } = cause;
   const text = JSON.stringify(payload);
-  const problems = await ctx.sandbox.validate(hook.triggerSchema, text);
+  const { problems } = await ctx.sandbox.validate(hookGroupId, hook.triggerSchema, text);
   if (problems.length > 0) {
     inputError('{{problems}}', { problems: problems.join('; ').slice(0, MAX_PROBLEMS_LENGTH) });
   }
@@ -57,7 +57,7 @@ const trigger = async (
     inputError('The taskId in the payload must be a slugid of 22 characters, got {{wanted}}.', { wanted });
   }
   const taskId = typeof wanted === 'string' ? wanted : slugid(ctx.platform.random);
-  const made = await makeTask(ctx.sandbox, hook.task, { ...cause, payload: text } as Cause, taskId, ctx.platform.clock.now());
+  const made = await makeTask(ctx.sandbox, hook, { ...cause, payload: text } as Cause, taskId, ctx.platform.clock.now());
   if ('declined' in made) {
     noteAttempt(ctx, hook, { firedBy, taskId, result: 'declined' });
     return {};

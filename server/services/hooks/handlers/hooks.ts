@@ -57,7 +57,7 @@ export const hookHandlers: Pick<HookHandlers, 'listHookGroups' | 'listHooks' | '
     checkIds(params, body);
     const hook = toHook(params, body, []);
     await checkSchedule(ctx, hook.schedule);
-    await checkTriggerSchema(ctx, hook.triggerSchema);
+    await checkTriggerSchema(ctx, params, hook.triggerSchema);
     checkBindings(ctx, hook.bindings);
     const by = (await caller()).clientId;
     const token = encryptToken(ctx, params, slugid(ctx.platform.random));
@@ -81,7 +81,7 @@ export const hookHandlers: Pick<HookHandlers, 'listHookGroups' | 'listHooks' | '
   async updateHook({ ctx, params, body, caller }) {
     checkIds(params, body);
     await requireHook(ctx, params);
-    await checkTriggerSchema(ctx, body.triggerSchema);
+    await checkTriggerSchema(ctx, params, body.triggerSchema);
     await checkSchedule(ctx, body.schedule);
     checkBindings(ctx, body.bindings ?? []);
     const by = (await caller()).clientId;

@@ -1,0 +1,55 @@
+/** What is forgotten, bound again, and encrypted anew, now and then. */
+import { loop } from '../../platform/loop.ts';
+import { rebindAll } from './bindings.ts';
+import { type Ctx, decryptToken, encryptToken } from './ctx.ts';
+import { deleteDoneFires } from './fires.db.ts';
+import { listTokensNotUnder, replaceStoredToken } from './hooks.db.ts';
+import { deleteOldLastFires } from './last-fires.db.ts';
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+
+/** A message that comes again after this is taken for a new one. */
+const EVENTS_KNOWN_MS = DAY_MS;
+export const forgetEvents = loop<Ctx>({
+  name: 'hooks/forget-events',
+  everyMs: 10 * MINUTE_MS,
+  batch: 1_000,
+  run: ({ platform: { db, clock } }, limit) => deleteDoneFires(db, new Date(clock.nowMs() - EVENTS_KNOWN_MS), limit),
+});
+
+const LAST_FIRES_MS = 365 * DAY_MS;
+export const expireLastFires = loop<Ctx>({
+  name: 'hooks/expire-last-fires',
+  everyMs: HOUR_MS,
+  batch: 1_000,
+  run: ({ platform: { db, clock } }, limit) => deleteOldLastFires(db, new Date(clock.nowMs() - LAST_FIRES_MS), limit),
+});
+
+/** Binds again to what may have been refused before, such as an exchange that was not there. */
+export const rebind = loop<Ctx>({
+  name: 'hooks/rebind',
+  everyMs: 5 * MINUTE_MS,
+  batch: 1,
+  run: async ctx => {
+    await ctx.platform.db.tx(tx => rebindAll(ctx, tx));
+    return 0;
+  },
+});
+
+/** Moves trigger tokens under the newest key, so that an older one can be taken off the ring. The tokens themselves stay. */
+export const reencryptTokens = loop<Ctx>({
+  name: 'hooks/reencrypt-tokens',
+  everyMs: HOUR_MS,
+  batch: 100,
+  run: async (ctx, limit) => {
+    const { db, keyring } = ctx.platform;
+    const [version, keyId] = keyring.encrypt('', '').split(':');
+    const stale = await listTokensNotUnder(db, `${version}:${keyId}:`, limit);
+    for (const hook of stale) {
+      await replaceStoredToken(db, hook, hook.triggerToken, encryptToken(ctx, hook, decryptToken(ctx, hook, hook.triggerToken)));
+    }
+    return stale.length;
+  },
+});
