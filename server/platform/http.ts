@@ -77,6 +77,9 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
+/** What of a URL may stand in a log: not its query, and not the end of a long path, which may be a token. */
+const pathForLog = (url: string): string => (url.split('?')[0] ?? '').split('/').slice(0, 7).join('/');
+
 /** Builds the server; the caller listens. */
 export const makeHttpServer = (options: HttpOptions): HttpServer => {
   const { clock, log, metrics, rootUrl } = options;
@@ -139,7 +142,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       reply.headers(API_HEADERS);
     }
     if (status >= 500) {
-      log.error({ err: error, url: request.url.split('?')[0] }, 'request failed');
+      log.error({ err: error, url: pathForLog(request.url) }, 'request failed');
     }
     return reply
       .code(status)
