@@ -47,13 +47,33 @@ const lastFire = oneOf(
   { description: 'How the last attempt ended.' },
 );
 
-const hookStatus = schema(
+const nextScheduledDate = optional(dateTime({ description: 'When the schedule fires it next. Absent without a schedule.' }));
+const hookStatus = schema('hooks', 'hook-status', { title: 'Hook Status' }, object({ lastFire, nextScheduledDate }));
+
+const hookStatusEntry = object({ hookGroupId: hookGroupId(), hookId: hookId(), lastFire, nextScheduledDate });
+export type HookStatus = TypeOf<typeof hookStatusEntry>;
+const listHookStatusesResponse = schema(
   'hooks',
-  'hook-status',
-  { title: 'Hook Status' },
+  'list-hook-statuses-response',
+  { title: 'List of Hook Statuses' },
   object({
-    lastFire,
-    nextScheduledDate: optional(dateTime({ description: 'When the schedule fires it next. Absent without a schedule.' })),
+    statuses: array(hookStatusEntry, { description: 'Ordered by the ids of the hooks.' }),
+    continuationToken: optional(continuationToken()),
+  }),
+);
+
+const hookBindingsResponse = schema(
+  'hooks',
+  'hook-bindings-response',
+  { title: 'State of Bindings' },
+  object({
+    bindings: array(
+      object({
+        exchange: string({ description: 'Full name of the exchange.' }),
+        routingKeyPattern: string({ description: 'Pattern of the routing key.' }),
+        problem: optional(string({ description: 'Why the message broker does not deliver; it is asked again now and then.' })),
+      }),
+    ),
   }),
 );
 
@@ -236,6 +256,28 @@ const hookMethods = methods({
     description: 'Fires a hook as `triggerHook` does, for callers who have its token instead of credentials.',
     input: triggerHookRequest,
     output: triggerHookResponse,
+  },
+  getHookBindings: {
+    ...status,
+    stability: 'experimental',
+    method: 'get',
+    route: `${HOOK}/bindings`,
+    title: 'Get the State of Bindings',
+    description: 'The bindings of a hook, and which of them the message broker refuses, such as one to an exchange that is not there.',
+    scopes: 'hooks:status:<hookGroupId>/<hookId>',
+    output: hookBindingsResponse,
+  },
+  listHookStatuses: {
+    category: 'Hook Status',
+    stability: 'experimental',
+    params: groupParams,
+    method: 'get',
+    route: '/hook-statuses/<hookGroupId>',
+    query: paging,
+    title: 'List Hook Statuses',
+    description: 'Of each hook of a group, how its last attempt ended and when its schedule fires it next: `getHookStatus` for many.',
+    scopes: { AllOf: ['hooks:list-hooks:<hookGroupId>', 'hooks:status:<hookGroupId>/*'] },
+    output: listHookStatusesResponse,
   },
   listLastFires: {
     ...status,

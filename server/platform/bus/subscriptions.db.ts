@@ -61,3 +61,14 @@ const getSubscription = async (query: Query, name: string): Promise<Subscription
 /** All of them: as many as there are consumers in the code. */
 export const listSubscriptions = async (query: Query): Promise<SubscriptionRow[]> =>
   (await query<StoredSubscription>`select name, bindings from platform.subscriptions order by name`).map(parse);
+
+/** A binding that the message broker does not make, such as one to an exchange that is not there, and what it said. */
+export interface RefusedBinding extends Binding {
+  readonly reason: string;
+}
+
+/** The bindings of a subscription that were refused; they are tried again now and then. */
+export const listRefusedBindings = async (query: Query, name: string): Promise<readonly RefusedBinding[]> => {
+  const [row] = await query<{ refused: string }>`select refused from platform.subscriptions where name = ${name}`;
+  return row ? (JSON.parse(row.refused) as RefusedBinding[]) : [];
+};

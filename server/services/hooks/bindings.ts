@@ -4,7 +4,7 @@
  */
 import { routingKeyMatches } from '@tscluster/api/routing-key.ts';
 import type { Tx } from '../../db/sql.ts';
-import type { Binding, Subscription } from '../../platform/bus/bus.ts';
+import type { Subscription } from '../../platform/bus/bus.ts';
 import type { BusEvent } from '../../platform/events.ts';
 import { type Ctx, newTaskId } from './ctx.ts';
 import { dropOldestWaiting, insertEventFires } from './fires.db.ts';
@@ -32,38 +32,57 @@ export const changeBindings = async (
   }
 };
 
-const handleEvent = async (ctx: Ctx, event: BusEvent, tx: Tx): Promise<void> => {
-  const keys = [event.routingKey, ...event.cc];
-  const hooks = new Map<string, HookKey>();
-  for (const { pattern, hookGroupId, hookId } of await listBindingsTo(tx, event.exchange)) {
-    if (keys.some(key => routingKeyMatches(pattern, key))) {
-      hooks.set(`${hookGroupId}/${hookId}`, { hookGroupId, hookId });
+/** The hooks that want some events, read once for each exchange. */
+const makeFinder = (tx: Tx): ((event: BusEvent) => Promise<HookKey[]>) => {
+  const known = new Map<string, Awaited<ReturnType<typeof listBindingsTo>>>();
+  return async event => {
+    const bindings = known.get(event.exchange) ?? (await listBindingsTo(tx, event.exchange));
+    known.set(event.exchange, bindings);
+    const keys = [event.routingKey, ...event.cc];
+    const hooks = new Map<string, HookKey>();
+    for (const { pattern, hookGroupId, hookId } of bindings) {
+      if (keys.some(key => routingKeyMatches(pattern, key))) {
+        hooks.set(`${hookGroupId}/${hookId}`, { hookGroupId, hookId });
+      }
+    }
+    return [...hooks.values()];
+  };
+};
+
+const handleEvents = async (ctx: Ctx, events: readonly BusEvent[], tx: Tx): Promise<void> => {
+  const findHooks = makeFinder(tx);
+  const { maxWaitingEvents, eventsPerMinute: perMinute } = ctx;
+  let added = 0;
+  let dropped = 0;
+  // one after the other: how often a hook may fire depends on those before
+  for (const event of events) {
+    const hooks = await findHooks(event);
+    if (hooks.length > 0) {
+      const { id, exchange, routingKey } = event;
+      const now = ctx.platform.clock.now();
+      const noted = await insertEventFires(
+        tx,
+        { id, exchange, routingKey, payload: JSON.stringify(event.payload), now, perMinute },
+        hooks.map(hook => ({ ...hook, taskId: newTaskId(ctx, hook) })),
+      );
+      added += noted;
+      dropped += noted > 0 ? await dropOldestWaiting(tx, hooks, maxWaitingEvents) : 0;
     }
   }
-  const wanting = [...hooks.values()];
-  if (wanting.length === 0) {
-    return;
-  }
-  const { id, exchange, routingKey } = event;
-  const added = await insertEventFires(
-    tx,
-    { id, exchange, routingKey, payload: JSON.stringify(event.payload), now: ctx.platform.clock.now(), perMinute: ctx.eventsPerMinute },
-    wanting.map(hook => ({ ...hook, taskId: newTaskId(ctx, hook) })),
-  );
   if (added > 0) {
-    const dropped = await dropOldestWaiting(tx, wanting, ctx.maxWaitingEvents);
     tx.afterCommit(() => {
       ctx.wakeFires();
       if (dropped > 0) {
         ctx.dropped.inc(dropped);
-        ctx.platform.log.warn({ exchange, dropped, hooks: wanting.slice(0, 10) }, 'messages dropped, because too many wait for a hook');
+        ctx.platform.log.warn({ dropped }, 'messages dropped, because too many wait for a hook');
       }
     });
   }
 };
 
-export const makeSubscription = (ctx: Ctx, bindings: readonly Binding[]): Subscription => ({
+export const makeSubscription = (ctx: Ctx): Subscription => ({
   name: SUBSCRIPTION,
-  bindings,
-  handle: (event, tx) => handleEvent(ctx, event, tx),
+  bindings: 'stored',
+  handle: (event, tx) => handleEvents(ctx, [event], tx),
+  handleMany: (events, tx) => handleEvents(ctx, events, tx),
 });

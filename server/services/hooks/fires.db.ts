@@ -1,6 +1,6 @@
 /** Tasks that are to be created, and what has become of the attempts. All statements take many at a time. */
 import type { FiredBy } from '@tscluster/api/hooks/api.ts';
-import { type Query, type Tx, sql } from '../../db/sql.ts';
+import { type Query, type Tx } from '../../db/sql.ts';
 import type { BusEvent } from '../../platform/events.ts';
 import type { HookKey } from './hooks.db.ts';
 

@@ -129,6 +129,33 @@ describe('lists', () => {
   });
 });
 
+test('statuses of a group are listed page by page', async () => {
+  const { hooks } = server;
+  const ids = ['a', 'B', 'c', 'd', 'e'];
+  for (const hookId of ids) {
+    await hooks.createHook({ hookGroupId: 'many', hookId }, aHook({ schedule: hookId === 'B' ? ['@yearly'] : [] }));
+  }
+  await refusal(hooks.triggerHook({ hookGroupId: 'many', hookId: 'c' }, {}), 403, 'InsufficientScopes');
+  const first = await hooks.listHookStatuses({ hookGroupId: 'many' }, { limit: '2' });
+  await hooks.removeHook({ hookGroupId: 'many', hookId: 'B' });
+  const second = await hooks.listHookStatuses({ hookGroupId: 'many' }, { continuationToken: first.continuationToken });
+  expect(second.continuationToken).toBeUndefined();
+  expect([...first.statuses, ...second.statuses].map(({ hookId }) => hookId)).toEqual(ids);
+  expect(first.statuses).toEqual([
+    { hookGroupId: 'many', hookId: 'a', lastFire: { result: 'no-fire' } },
+    {
+      hookGroupId: 'many',
+      hookId: 'B',
+      lastFire: { result: 'no-fire' },
+      nextScheduledDate: expect.stringMatching(/-01-01T00:00:00.000Z$/),
+    },
+  ]);
+  const { lastFire } = await hooks.getHookStatus({ hookGroupId: 'many', hookId: 'c' });
+  expect(second.statuses[0]).toEqual({ hookGroupId: 'many', hookId: 'c', lastFire });
+  expect(lastFire).toMatchObject({ result: 'error', error: { code: 'InsufficientScopes' } });
+  expect(await hooks.listHookStatuses({ hookGroupId: 'nobody' })).toEqual({ statuses: [] });
+});
+
 describe('what is refused', () => {
   const put = (fields: object) => server.hooks.createHook(key('bad'), { ...aHook(), ...fields } as never);
 
@@ -211,6 +238,8 @@ describe('scopes', () => {
       ['listHooks', ['hooks:list-hooks:g'], as => as.listHooks({ hookGroupId: 'g' })],
       ['listHookGroups', ['hooks:list-hooks:'], as => as.listHookGroups()],
       ['getHookStatus', ['hooks:status:g/scoped'], as => as.getHookStatus(key('scoped'))],
+      ['getHookBindings', ['hooks:status:g/scoped'], as => as.getHookBindings(key('scoped'))],
+      ['listHookStatuses', ['hooks:list-hooks:g', 'hooks:status:g/*'], as => as.listHookStatuses({ hookGroupId: 'g' })],
       ['listLastFires', ['hooks:list-last-fires:g/scoped'], as => as.listLastFires(key('scoped'))],
       ['getTriggerToken', ['hooks:get-trigger-token:g/scoped'], as => as.getTriggerToken(key('scoped'))],
       ['resetTriggerToken', ['hooks:reset-trigger-token:g/scoped'], as => as.resetTriggerToken(key('scoped'))],

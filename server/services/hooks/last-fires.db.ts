@@ -1,5 +1,5 @@
 /** What has become of the attempts to create tasks, for a year. */
-import type { FiredBy } from '@tscluster/api/hooks/api.ts';
+import type { FiredBy, LastFire } from '@tscluster/api/hooks/api.ts';
 import { type Query, sql } from '../../db/sql.ts';
 import { column } from './fires.db.ts';
 import type { HookKey } from './hooks.db.ts';
@@ -32,7 +32,7 @@ export interface LastFireRow extends HookKey {
   readonly taskCreateTime: Date;
   readonly result: 'success' | 'error';
   readonly error: string;
-  readonly taskState: string;
+  readonly taskState: LastFire['taskState'];
 }
 
 /** Attempts of a hook, the latest first, with the present state of their tasks. Index on hook and time. */
@@ -46,6 +46,31 @@ export const listLastFires = async (
   where f.hook_group_id = ${hookGroupId} and f.hook_id = ${hookId}
     ${before ? sql`and (f.task_create_time, f.id) < (${before.time}, ${before.id})` : sql``}
   order by f.task_create_time desc, f.id desc limit ${limit}`;
+
+export interface StatusRow extends HookKey {
+  readonly nextFire: Date | null;
+  /** null when it was never fired. */
+  readonly result: 'success' | 'error' | null;
+  readonly taskId: string;
+  readonly taskCreateTime: Date;
+  readonly error: string;
+}
+
+/** Hooks of a group after `after`, each with its last attempt. Primary key, and the index on hook and time. */
+export const listStatuses = async (
+  db: Query,
+  { hookGroupId, after, limit }: { readonly hookGroupId: string; readonly after: string | undefined; readonly limit: number },
+): Promise<StatusRow[]> => db<StatusRow>`
+  select h.hook_group_id, h.hook_id, h.next_fire, f.result, f.task_id, f.task_create_time, f.error
+  from (
+    select hook_group_id, hook_id, next_fire from hooks.hooks
+    where hook_group_id = ${hookGroupId} ${after === undefined ? sql`` : sql`and hook_id > ${after}`}
+    order by hook_id limit ${limit}
+  ) h left join lateral (
+    select result, task_id, task_create_time, error from hooks.last_fires f
+    where f.hook_group_id = h.hook_group_id and f.hook_id = h.hook_id order by f.task_create_time desc, f.id desc limit 1
+  ) f on true
+  order by h.hook_id`;
 
 export const deleteOldLastFires = async (db: Query, before: Date, limit: number): Promise<number> => {
   const rows = await db`

@@ -484,7 +484,7 @@ test('a week of a thousand hooks: restarts, crashes, two schedulers, clocks put 
   const fired: string[] = [];
   for (let from = 0; from < ids.length; from += 1_000) {
     const { tasks } = await first.queue.tasks({ taskIds: ids.slice(from, from + 1_000) });
-    fired.push(...tasks.map(({ task }) => `${task.payload['hook']} ${task.payload['time']}`));
+    fired.push(...tasks.map(({ task }) => [task.payload['hook'], task.payload['time']].join(' ')));
   }
   expect(expected.length).toBeGreaterThan(5_000);
   expect(fired.toSorted()).toEqual(expected.toSorted());

@@ -6,7 +6,7 @@ import { publishAll } from '../../platform/events.ts';
 import { makeSubscription } from './bindings.ts';
 import { fire } from './fire-loop.ts';
 import { type HooksServer, aHook, aTemplate, echo, refusal, withHooks } from './testing.ts';
-import { forgetEvents, rebind } from './upkeep.ts';
+import { forgetEvents } from './upkeep.ts';
 
 const COMPLETED = 'exchange/taskcluster-queue/v1/task-completed';
 const key = (hookId: string) => ({ hookGroupId: 'g', hookId });
@@ -73,7 +73,7 @@ describe('a message', () => {
     const server = await withClock();
     await server.create('once', { bindings: [on()] });
     await server.create('more', { bindings: [on()] });
-    const { handle } = makeSubscription(server.ctx, []);
+    const { handle } = makeSubscription(server.ctx);
     const event: BusEvent = { id: '77-0', ...anEvent() };
     const deliver = (): Promise<void> => server.db.tx(tx => handle(event, tx));
     await Promise.all(Array.from({ length: 5 }, deliver));
@@ -87,10 +87,27 @@ describe('a message', () => {
     expect(await counts(server, 'once', 'more')).toEqual([2, 2]);
   });
 
+  test('among several that come at once fires the hooks that want it, as often as they come', async () => {
+    const server = await withClock({ environment: { HOOKS_EVENTS_PER_MINUTE: '3' } });
+    await server.create('all', { bindings: [on()] });
+    await server.create('some', { bindings: [on('some.#')] });
+    const events = Array.from({ length: 6 }, (_, n): BusEvent => ({
+      id: `79-${n}`,
+      ...anEvent({ routingKey: n === 2 ? 'some.x' : 'other', exchange: n === 5 ? 'exchange/other' : COMPLETED }),
+    }));
+    const { handleMany } = makeSubscription(server.ctx);
+    await server.db.tx(async tx => handleMany?.(events, tx));
+    await server.work();
+    expect(await counts(server, 'all', 'some')).toEqual([3, 1]);
+    server.clock.advance({ minutes: 1 });
+    await server.work();
+    expect(await counts(server, 'all', 'some')).toEqual([5, 1]);
+  });
+
   test('whose transaction fails has fired nothing, and fires when it comes again', async () => {
     const server = await withClock();
     await server.create('safe', { bindings: [on()] });
-    const { handle } = makeSubscription(server.ctx, []);
+    const { handle } = makeSubscription(server.ctx);
     const event: BusEvent = { id: '78-0', ...anEvent() };
     const failing = server.db.tx(async tx => {
       await handle(event, tx);
@@ -158,7 +175,7 @@ describe('the schema', () => {
   });
 
   test('that takes for ever holds up only its own group', async () => {
-    const server = await withClock();
+    const server = await withClock({ environment: { HOOKS_TEMPLATE_SECONDS: '1' } });
     const triggerSchema = { type: 'object', properties: { text: { type: 'string', pattern: '^(a+)+$' } } };
     await server.hooks.createHook({ hookGroupId: 'slow', hookId: 'h' }, aHook({ bindings: [on()], triggerSchema }));
     await server.create('quick', { bindings: [on()] });
@@ -270,7 +287,7 @@ describe('bindings', () => {
     expect(new Set(bound.map(({ pattern }) => pattern))).toEqual(new Set(expected.map(({ pattern }) => pattern)));
   });
 
-  test('are bound again after a restart, and now and then', async () => {
+  test('are bound again after a restart', async () => {
     const server = await withClock();
     await server.create('kept', { bindings: [on()] });
     await server.close();
@@ -278,12 +295,20 @@ describe('bindings', () => {
     await publish(next, anEvent());
     await next.work();
     expect(await counts(next, 'kept')).toEqual([1]);
-    // somebody else's process has changed it meanwhile
-    await next.db`update hooks.bindings set pattern = 'other'`;
-    await rebind.run(next.ctx, 1);
-    await publish(next, anEvent(), anEvent({ routingKey: 'other' }));
-    await next.work();
-    expect(await counts(next, 'kept')).toEqual([2]);
+  });
+
+  test('say which of them the message broker refuses', async () => {
+    const server = await withClock();
+    await server.create('foreign', { bindings: [on(), on('x.#', 'exchange/elsewhere')] });
+    const refused = [{ exchange: 'exchange/elsewhere', pattern: 'x.#', reason: 'NOT_FOUND' }];
+    await server.db`
+      insert into platform.subscriptions (name, bindings, seen, refused) values ('hooks/fire', '[]', ${server.clock.now()}, ${JSON.stringify(refused)})`;
+    expect(await server.hooks.getHookBindings(key('foreign'))).toEqual({
+      bindings: [on(), { ...on('x.#', 'exchange/elsewhere'), problem: 'NOT_FOUND' }],
+    });
+    await server.create('none');
+    expect(await server.hooks.getHookBindings(key('none'))).toEqual({ bindings: [] });
+    await refusal(server.hooks.getHookBindings(key('missing')), 404, 'ResourceNotFound');
   });
 
   test('that were refused changed nothing', async () => {

@@ -9,11 +9,11 @@ import type { Ctx } from './ctx.ts';
 import { fire } from './fire-loop.ts';
 import { fireHandlers } from './handlers/fires.ts';
 import { hookHandlers } from './handlers/hooks.ts';
-import { listAllBindings } from './hooks.db.ts';
+import { statusHandlers } from './handlers/status.ts';
 import { sendMails } from './mail.ts';
 import { schedule } from './schedule-loop.ts';
 import { type Schedules, loadSchedules } from './schedule.ts';
-import { expireLastFires, forgetEvents, rebind, reencryptTokens } from './upkeep.ts';
+import { expireLastFires, forgetEvents, reencryptTokens } from './upkeep.ts';
 
 /** A hook on these would be fired by its own task, or by its own change. */
 const DENIED_EXCHANGES = [
@@ -48,13 +48,18 @@ export const hooksService = defineService({
       min: 1,
       max: 10_000,
     }),
+    templateSeconds: integer('HOOKS_TEMPLATE_SECONDS', 'seconds that a template or a schema of a hook may take', {
+      fallback: 5,
+      min: 1,
+      max: 30,
+    }),
     maxWaitingEvents: integer('HOOKS_MAX_WAITING_EVENTS', 'messages that may wait for one hook; the oldest beyond are dropped', {
       fallback: 1_000,
       min: 1,
       max: 100_000,
     }),
   },
-  start: async (platform, config) => {
+  start: (platform, config) => {
     const { db, metrics } = platform;
     const wakes: (() => void)[] = [];
     let schedules: Promise<Schedules> | undefined;
@@ -63,7 +68,7 @@ export const hooksService = defineService({
       deniedExchanges: config.deniedExchanges.map(pattern => new RegExp(`^${pattern}`)),
       eventsPerMinute: config.eventsPerMinute,
       maxWaitingEvents: config.maxWaitingEvents,
-      sandbox: openSandbox(),
+      sandbox: openSandbox({ limitMs: config.templateSeconds * 1000 }),
       schedules: () => (schedules ??= loadSchedules()),
       wakeFires: () => wakes.forEach(wake => wake()),
       fires: metrics.counter('hooks_fires_total', 'Attempts to create a task from a hook', ['firedBy', 'result']),
@@ -72,18 +77,17 @@ export const hooksService = defineService({
       dropped: metrics.counter('hooks_messages_dropped_total', 'Messages dropped because too many were waiting for a hook', []),
     };
     const running: RunningService = {
-      apis: [serve(hooksApi, { ...hookHandlers, ...fireHandlers }, ctx)],
+      apis: [serve(hooksApi, { ...hookHandlers, ...fireHandlers, ...statusHandlers }, ctx)],
       loops: [
         run(schedule, ctx),
         run(fire, ctx, wake => wakes.push(wake)),
         run(sendMails, ctx),
         run(forgetEvents, ctx),
         run(expireLastFires, ctx),
-        run(rebind, ctx),
         run(reencryptTokens, ctx),
       ],
-      subscriptions: [makeSubscription(ctx, await listAllBindings(db))],
-      // a hook may have been changed elsewhere since they were read
+      subscriptions: [makeSubscription(ctx)],
+      // should they have been forgotten, because no process served them for long
       ready: () => db.tx(tx => rebindAll(ctx, tx)),
       close: () => ctx.sandbox.close(),
     };

@@ -1,6 +1,5 @@
-/** What is forgotten, bound again, and encrypted anew, now and then. */
+/** What is forgotten and encrypted anew, now and then. */
 import { loop } from '../../platform/loop.ts';
-import { rebindAll } from './bindings.ts';
 import { type Ctx, decryptToken, encryptToken } from './ctx.ts';
 import { deleteDoneFires } from './fires.db.ts';
 import { listTokensNotUnder, replaceStoredToken } from './hooks.db.ts';
@@ -25,17 +24,6 @@ export const expireLastFires = loop<Ctx>({
   everyMs: HOUR_MS,
   batch: 1_000,
   run: ({ platform: { db, clock } }, limit) => deleteOldLastFires(db, new Date(clock.nowMs() - LAST_FIRES_MS), limit),
-});
-
-/** Binds again to what may have been refused before, such as an exchange that was not there. */
-export const rebind = loop<Ctx>({
-  name: 'hooks/rebind',
-  everyMs: 5 * MINUTE_MS,
-  batch: 1,
-  run: async ctx => {
-    await ctx.platform.db.tx(tx => rebindAll(ctx, tx));
-    return 0;
-  },
 });
 
 /** Moves trigger tokens under the newest key, so that an older one can be taken off the ring. The tokens themselves stay. */

@@ -6,7 +6,8 @@ import type { ChannelModel } from 'amqplib';
 import { type Db, type Tx, json } from '../../../db/sql.ts';
 import type { Log } from '../../log.ts';
 import type { Binding } from '../bus.ts';
-import { type RefusedBinding, bindAll, declareQueues, queueName, unbindAll, withChannel } from './topology.ts';
+import type { RefusedBinding } from '../subscriptions.db.ts';
+import { bindAll, declareQueues, queueName, unbindAll, withChannel } from './topology.ts';
 
 /** For so long the broker may take over one subscription's bindings, while its row is locked. */
 const BROKER_IDLE_MS = 60_000;

@@ -3,6 +3,7 @@ import { exchanges } from '@tscluster/api/all.ts';
 import { exchangeName } from '@tscluster/api/define.ts';
 import type { Channel, ChannelModel, Options } from 'amqplib';
 import type { Binding } from '../bus.ts';
+import type { RefusedBinding } from '../subscriptions.db.ts';
 
 /** Full names of the exchanges of all services. */
 export const declaredExchanges: readonly string[] = exchanges.flatMap(each =>
@@ -77,10 +78,6 @@ export const withChannel = async <T>(connection: ChannelModel, use: (channel: Ch
     await channel.close().catch(() => undefined); // closed by the broker already
   }
 };
-
-export interface RefusedBinding extends Binding {
-  readonly reason: string;
-}
 
 /** What closes a channel, but not the connection: access refused, not found, locked, precondition failed. */
 const CHANNEL_ERRORS = [403, 404, 405, 406];

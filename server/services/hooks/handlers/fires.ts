@@ -1,17 +1,16 @@
-/** Firing hooks on request, their tokens, and what has become of earlier attempts. */
+/** Firing hooks on request, and their tokens. */
 import crypto from 'node:crypto';
 import type { hooksApi } from '@tscluster/api/hooks/api.ts';
 import { SLUGID_PATTERN } from '@tscluster/api/types.ts';
 import { ApiCallError } from '@tscluster/client/client.ts';
 import { writeAudit } from '../../../platform/audit.ts';
 import { slugid } from '../../../platform/clock.ts';
-import { ApiError, inputError, notFound } from '../../../platform/errors.ts';
-import { makePage, readPage } from '../../../platform/page.ts';
+import { ApiError, inputError } from '../../../platform/errors.ts';
 import type { Handlers } from '../../../platform/service.ts';
 import { type Ctx, decryptToken, encryptToken, hookName, roleOf } from '../ctx.ts';
 import { type Cause, type Failure, createTask, makeTask, noteAttempt } from '../firing.ts';
 import { type HookKey, type HookRow, setTriggerToken } from '../hooks.db.ts';
-import { insertLastFires, type LastFireRow, listLastFires } from '../last-fires.db.ts';
+import { insertLastFires } from '../last-fires.db.ts';
 import { noHook, requireHook } from './hooks.ts';
 
 type HookHandlers = Handlers<typeof hooksApi, Ctx>;
@@ -74,51 +73,7 @@ const isSame = (a: string, b: string): boolean => {
   return crypto.timingSafeEqual(digest(a), digest(b));
 };
 
-/** The error as an object: most are JSON. */
-const parseError = (text: string): Record<string, unknown> => {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      return value as Record<string, unknown>;
-    }
-  } catch {
-    // a plain message
-  }
-  return { message: text };
-};
-
-const toLastFire = (row: LastFireRow) => ({
-  hookGroupId: row.hookGroupId,
-  hookId: row.hookId,
-  firedBy: row.firedBy,
-  taskId: row.taskId,
-  taskCreateTime: row.taskCreateTime.toISOString(),
-  result: row.result,
-  error: row.error,
-  taskState: row.taskState as 'unknown',
-});
-
-export const fireHandlers: Pick<
-  HookHandlers,
-  'getHookStatus' | 'triggerHook' | 'getTriggerToken' | 'resetTriggerToken' | 'triggerHookWithToken' | 'listLastFires'
-> = {
-  async getHookStatus({ ctx, params }) {
-    const hook = await requireHook(ctx, params);
-    const [last] = await listLastFires(ctx.platform.db, params, { before: undefined, limit: 1 });
-    const next = hook.nextFire ? { nextScheduledDate: hook.nextFire.toISOString() } : {};
-    if (!last) {
-      return { lastFire: { result: 'no-fire' as const }, ...next };
-    }
-    const time = last.taskCreateTime.toISOString();
-    return {
-      lastFire:
-        last.result === 'success'
-          ? { result: 'success' as const, taskId: last.taskId, time }
-          : { result: 'error' as const, error: parseError(last.error), time },
-      ...next,
-    };
-  },
-
+export const fireHandlers: Pick<HookHandlers, 'triggerHook' | 'getTriggerToken' | 'resetTriggerToken' | 'triggerHookWithToken'> = {
   async triggerHook({ ctx, params, body, caller, traceId }) {
     const hook = await requireHook(ctx, params);
     const { clientId } = await caller();
@@ -149,20 +104,5 @@ export const fireHandlers: Pick<
       await writeAudit(tx, entry, ctx.platform.clock.now());
     });
     return { token };
-  },
-
-  async listLastFires({ ctx, params, query }) {
-    const { limit, after } = readPage(query, ['number', 'number']);
-    const before = after && { time: new Date(after[0]), id: after[1] };
-    const rows = await listLastFires(ctx.platform.db, params, { before, limit: limit + 1 });
-    if (rows.length === 0 && !before) {
-      const { hookGroupId, hookId } = params;
-      notFound('The hook `{{hookId}}` in the group `{{hookGroupId}}` was never fired, or is not there', { hookGroupId, hookId });
-    }
-    const page = makePage(rows, limit, row => [row.taskCreateTime.getTime(), row.id]);
-    return {
-      lastFires: page.rows.map(toLastFire),
-      ...(page.continuationToken === undefined ? {} : { continuationToken: page.continuationToken }),
-    };
   },
 };
