@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { apiCommand } from './commands/api.ts';
 import { fromNowCommand, slugidCommand, VERSION, versionCommand } from './commands/basics.ts';
 import { groupCommand } from './commands/group.ts';
+import { hooksCommand } from './commands/hooks.ts';
 import { indexCommand } from './commands/index-tasks.ts';
 import { purgeCacheCommand } from './commands/purge-cache.ts';
 import { pushCommand } from './commands/push.ts';
@@ -36,6 +37,7 @@ Set DEBUG=1 to see where an error comes from.
     pushCommand(context),
     taskCommand(context),
     groupCommand(context),
+    hooksCommand(context),
     indexCommand(context),
     purgeCacheCommand(context),
     apiCommand(context),

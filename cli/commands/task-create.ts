@@ -1,16 +1,14 @@
 /** `task create` and `task run`: new tasks from a definition, or from a command line. */
-import { readFile } from 'node:fs/promises';
 import { Option, type Command } from 'commander';
-import { load } from 'js-yaml';
 import type { MethodInput } from '@tscluster/api/define.ts';
 import type { queueApi } from '@tscluster/api/queue/api.ts';
 import { slugid } from '@tscluster/client/clock.ts';
 import { collect, EXAMPLE_ID, leaf, parseCount, parseId, parsePairs } from '../command.ts';
-import { connect, note, print, printJson, type Context, type Installation } from '../context.ts';
+import { connect, type Context, type Installation } from '../context.ts';
+import { readDocument } from '../document.ts';
 import { fromNow } from '../durations.ts';
 import { Problem } from '../problem.ts';
-import { readTask, watchTasks } from '../watch/watch.ts';
-import { followTask } from '../watch/follow.ts';
+import { type Outcome, showOutcome, withOutcome } from '../watch/outcome.ts';
 
 type TaskRequest = MethodInput<(typeof queueApi)['methods']['createTask']>;
 
@@ -30,17 +28,6 @@ export const fillTimes = (value: unknown, now: Date): unknown => {
   return value;
 };
 
-interface Outcome {
-  readonly wait?: boolean;
-  readonly follow?: boolean;
-  readonly json?: boolean;
-}
-
-const withOutcome = (command: Command): Command =>
-  command
-    .option('-w, --wait', 'wait until it is resolved; the exit status tells how')
-    .option('--follow', 'show its log until it is resolved; the exit status tells how');
-
 const submit = async (
   context: Context,
   installation: Installation,
@@ -48,27 +35,8 @@ const submit = async (
   definition: TaskRequest,
   options: Outcome,
 ): Promise<void> => {
-  const { queue, rootUrl } = installation;
-  const { status } = await queue.createTask({ taskId }, definition);
-  const url = `${rootUrl}/tasks/${taskId}`;
-  if (options.wait || options.follow) {
-    await note(context, `Task ${taskId} created: ${url}`);
-    if (options.follow && !options.json) {
-      await followTask(context, installation, taskId);
-    } else {
-      await watchTasks(context, {
-        installation,
-        read: async () => [await readTask(queue, taskId)],
-        follow: false,
-        json: options.json ?? false,
-      });
-    }
-    if (options.json) {
-      await printJson(context, { taskId, url, status: (await queue.status({ taskId })).status });
-    }
-    return;
-  }
-  await (options.json ? printJson(context, { taskId, url, status }) : print(context, `Task ${taskId} created: ${url}`));
+  const { status } = await installation.queue.createTask({ taskId }, definition);
+  await showOutcome(context, installation, taskId, options, { status });
 };
 
 export const createCommand = (context: Context): Command =>
@@ -82,35 +50,13 @@ export const createCommand = (context: Context): Command =>
       '\nTimes may be written as {"$fromNow": "1 day"}. A missing "created" is now, a missing "deadline" a day later.\n',
     )
     .action(async (file: string | undefined, options: Outcome & { taskId?: string }) => {
-      const from = file ?? 'standard input';
-      const text = file === undefined || file === '-' ? await context.readInput() : await readDefinition(file);
-      const definition = parseDefinition(text, from, context.clock.now());
+      const given = await readDocument(context, file, 'definition', 'It needs at least taskQueueId, payload and metadata.');
+      const definition = completeDefinition(given, context.clock.now());
       await submit(context, connect(context), options.taskId ?? slugid(context.random), definition, options);
     });
 
-const readDefinition = async (file: string): Promise<string> => {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new Problem(`The definition ${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`, undefined, error);
-  }
-};
-
-const parseDefinition = (text: string, from: string, now: Date): TaskRequest => {
-  let value: unknown;
-  try {
-    value = load(text, { filename: from });
-  } catch (error) {
-    throw new Problem(
-      `The definition in ${from} is neither JSON nor YAML: ${error instanceof Error ? error.message : String(error)}`,
-      undefined,
-      error,
-    );
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new Problem(`The definition in ${from} must be an object.`, 'It needs at least taskQueueId, payload and metadata.');
-  }
-  const filled = fillTimes(value, now) as Record<string, unknown>;
+const completeDefinition = (given: Record<string, unknown>, now: Date): TaskRequest => {
+  const filled = fillTimes(given, now) as Record<string, unknown>;
   return { created: now.toISOString(), deadline: fromNow('1 day', now).toISOString(), ...filled } as TaskRequest;
 };
 

@@ -42,6 +42,7 @@ export const taskcluster = untyped as unknown as {
   readonly Auth: ServiceClass;
   readonly Queue: ServiceClass;
   readonly Index: ServiceClass;
+  readonly Hooks: ServiceClass;
   readonly PurgeCache: ServiceClass;
   readonly Object: ServiceClass;
   createTemporaryCredentials(options: {

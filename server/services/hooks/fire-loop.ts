@@ -4,13 +4,14 @@
  */
 import { loop } from '../../platform/loop.ts';
 import { type Ctx, decryptTaskId } from './ctx.ts';
-import { findExistingTasks, finishFires, type OpenFire, setTasks, takeFires } from './fires.db.ts';
+import { findExistingTasks, finishFires, type OpenFire, renewLease, setTasks, takeFires } from './fires.db.ts';
 import { type Cause, createTask, makeTask } from './firing.ts';
 import { type Fire, MAX_RETRIES, noteDiscard, type Outcome, record } from './outcome.ts';
 
 const MINUTE_MS = 60_000;
-/** Longer than rendering a batch and calling the queue take together. After a crash the tasks of a batch come this much later. */
-const LEASE_MS = 3 * MINUTE_MS;
+/** How long a batch is nobody else's, unless the lease is renewed. After a crash the tasks of a batch come this much later. */
+const LEASE_MS = 30_000;
+const RENEW_MS = 10_000;
 /** What the queue takes is at most 15 minutes old. */
 const FRESH_MS = 10 * MINUTE_MS;
 const AT_ONCE = 50;
@@ -84,6 +85,48 @@ const unseal = async (ctx: Ctx, fires: readonly OpenFire[]): Promise<Fire[]> => 
   return readable;
 };
 
+/** Renders a batch and calls the queue. */
+const work = async (ctx: Ctx, fires: readonly Fire[]): Promise<ReadonlyMap<Fire, Outcome>> => {
+  const { db } = ctx.platform;
+  const tried = fires.filter(each => each.task !== null).map(each => each.taskId);
+  const existing = tried.length > 0 ? await findExistingTasks(db, tried) : new Set<string>();
+  const outcomes = new Map<Fire, Outcome>();
+  // The sandbox takes one of a group at a time anyway. Once a template or schema of a group took too long, the rest of the group waits for the next
+  // batch: no batch takes much longer than one such.
+  await eachOf([...Map.groupBy(fires, each => each.hookGroupId).values()], async group => {
+    let isSlow = false;
+    for (const each of group) {
+      const outcome: Outcome = isSlow ? { kind: 'later' } : await prepare(ctx, each, existing);
+      isSlow ||= ('tooSlow' in outcome && outcome.tooSlow) || ('failure' in outcome && outcome.failure.tooSlow);
+      outcomes.set(each, outcome);
+    }
+  });
+  const ready = fires.flatMap(each => {
+    const outcome = outcomes.get(each);
+    return outcome?.kind === 'ready' ? [{ fire: each, ...outcome }] : [];
+  });
+  const fresh = ready.filter(each => each.isNew);
+  if (fresh.length > 0) {
+    await setTasks(
+      db,
+      fresh.map(each => ({ id: each.fire.id, task: each.task, rendered: each.rendered })),
+    );
+  }
+  await eachOf(ready, async each => void outcomes.set(each.fire, await call(ctx, each.fire, each.task)));
+  return outcomes;
+};
+
+/** Renews the lease of a batch until told to stop. Should that fail, somebody else does the same once more, which changes nothing. */
+const keepLease = ({ platform: { db, clock, log } }: Ctx, fires: readonly Fire[]): (() => void) => {
+  const ids = fires.map(each => each.id);
+  const renew = (): void => {
+    timer = clock.setTimer(RENEW_MS, renew, { unref: true });
+    renewLease(db, ids, new Date(clock.nowMs() + LEASE_MS)).catch((error: unknown) => log.warn({ err: error }, 'lease not renewed'));
+  };
+  let timer = clock.setTimer(RENEW_MS, renew, { unref: true });
+  return () => timer.cancel();
+};
+
 export const fire = loop<Ctx>({
   name: 'hooks/fire',
   everyMs: 1_000,
@@ -96,32 +139,12 @@ export const fire = loop<Ctx>({
       return 0;
     }
     const fires = await unseal(ctx, taken);
-    const tried = fires.filter(each => each.task !== null).map(each => each.taskId);
-    const existing = tried.length > 0 ? await findExistingTasks(db, tried) : new Set<string>();
-    const outcomes = new Map<Fire, Outcome>();
-    // The sandbox takes one of a group at a time anyway. Once a template or schema of a group took too long, the rest of the group waits for the next
-    // batch: no batch takes much longer than one such.
-    await eachOf([...Map.groupBy(fires, each => each.hookGroupId).values()], async group => {
-      let isSlow = false;
-      for (const each of group) {
-        const outcome: Outcome = isSlow ? { kind: 'later' } : await prepare(ctx, each, existing);
-        isSlow ||= ('tooSlow' in outcome && outcome.tooSlow) || ('failure' in outcome && outcome.failure.tooSlow);
-        outcomes.set(each, outcome);
-      }
-    });
-    const ready = fires.flatMap(each => {
-      const outcome = outcomes.get(each);
-      return outcome?.kind === 'ready' ? [{ fire: each, ...outcome }] : [];
-    });
-    const fresh = ready.filter(each => each.isNew);
-    if (fresh.length > 0) {
-      await setTasks(
-        db,
-        fresh.map(each => ({ id: each.fire.id, task: each.task, rendered: each.rendered })),
-      );
+    const release = keepLease(ctx, fires);
+    try {
+      await record(ctx, fires, await work(ctx, fires));
+    } finally {
+      release();
     }
-    await eachOf(ready, async each => void outcomes.set(each.fire, await call(ctx, each.fire, each.task)));
-    await record(ctx, fires, outcomes);
     return taken.length;
   },
 });

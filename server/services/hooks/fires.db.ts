@@ -132,6 +132,12 @@ export const takeFires = async (db: Query, now: Date, leasedUntil: Date, limit: 
   return rows;
 };
 
+export const renewLease = async (db: Query, ids: readonly number[], leasedUntil: Date): Promise<void> => {
+  await db`
+    update hooks.fires set leased_until = ${leasedUntil}, not_before = ${leasedUntil}
+    where id = any(${ids}::bigint[]) and leased_until is not null and not done`;
+};
+
 /** Keeps what the templates made before the queue hears of it, so that every further try says the same. */
 export const setTasks = async (
   db: Query,
