@@ -106,6 +106,8 @@ describe('at its deadline', () => {
     expect(await outcome(server.queue.reclaimTask({ taskId: held, runId: '0' }))).toBe(CONFLICT);
     const body = { ...aWorker(), tasks: 1 };
     expect((await claimNow(server.ctx, server.clock, server.queue, 'prov/held', body)).tasks).toEqual([]);
+    expect(await server.queue.taskQueueCounts({ taskQueueId: 'prov/held' })).toMatchObject({ pendingTasks: 0, claimedTasks: 1 });
+    expect((await server.queue.listPendingTasks({ taskQueueId: 'prov/held' })).tasks).toEqual([]);
     expect(await outcome(server.queue.reportCompleted({ taskId: held, runId: '0' }))).toBe('done');
     expect((await server.queue.status({ taskId: waiting })).status.state).toBe('pending');
   });
