@@ -42,7 +42,7 @@ const putTask = async (taskId: string, body: string, contentType: string): Promi
 const countRows = async (): Promise<Record<string, number>> => {
   const { rows: tables } = await database.query<{ name: string }>(
     `select table_schema || '.' || table_name as name from information_schema.tables
-     where table_type = 'BASE TABLE' and ((table_schema = 'queue' and table_name not in ('workers', 'task_queues', 'progress')) or (table_schema = 'platform' and table_name in ('outbox', 'deliveries', 'audit'))) order by 1`,
+     where table_type = 'BASE TABLE' and ((table_schema = 'queue' and table_name not in ('workers', 'task_queues', 'progress', 'polls')) or (table_schema = 'platform' and table_name in ('outbox', 'deliveries', 'audit'))) order by 1`,
   );
   expect(tables.map(({ name }) => name)).toEqual(expect.arrayContaining(['platform.deliveries', 'queue.tasks', 'queue.groups']));
   const counts: Record<string, number> = {};
