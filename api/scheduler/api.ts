@@ -6,7 +6,7 @@ import { defineApi, methods } from '../define.ts';
 import { heartbeatMethods, pingMethods } from '../operational.ts';
 import { anyObject, array, boolean, dateTime, integer, object, optional, raw, schema, string, type TypeOf } from '../schema.ts';
 import { identifier, param, slugid } from '../types.ts';
-import { type createTaskRequest, taskChangeMethods } from '../queue/tasks.ts';
+import { type TaskState, type TaskStatus, type createTaskRequest, taskChangeMethods } from '../queue/tasks.ts';
 
 /** Tasks that one call takes. */
 export const MAX_GRAPH_TASKS = 10_000;
@@ -131,11 +131,65 @@ export const graphMethods = methods({
   },
 });
 
+/** An id of the stream of a group: a place in the order of all events. With `-end` it is the last one of a group that was resolved. */
+export const GROUP_STREAM_ID = /^([0-9]{1,15})(-end)?$/;
+
+/** How many tasks of a group are in which state. */
+export type GroupCounts = Readonly<Record<TaskState, number>> & {
+  /** All of them. */
+  readonly tasks: number;
+  /** Those among them that are to run again, or to go on waiting in line, when what they wait for is resolved (`rerunDownstream`). */
+  readonly held: number;
+};
+
+/** The data of the events of that stream, by their names. */
+export interface GroupStreamEvents {
+  readonly group: {
+    readonly taskGroupId: string;
+    readonly schedulerId: string;
+    readonly expires: string;
+    readonly sealed?: string;
+    readonly counts: GroupCounts;
+  };
+  readonly tasks: { readonly counts: GroupCounts; readonly statuses: readonly TaskStatus[] };
+  readonly ping: { readonly time: string };
+  readonly resolved: { readonly counts: GroupCounts };
+  readonly error: { readonly code: string; readonly message: string };
+}
+
+export const followMethods = methods({
+  followGroup: {
+    category: 'Graphs',
+    stability: 'experimental',
+    params: { taskGroupId: param.slugid },
+    method: 'get',
+    route: '/graph/<taskGroupId>/status',
+    query: { tasks: /^(true|false)$/, lastEventId: GROUP_STREAM_ID },
+    title: 'Follow Task Group',
+    description: [
+      'A stream (server-sent events) of how the tasks of a group are:',
+      '',
+      ' * `group` comes first: the group, and in `counts` how many tasks are in which state;',
+      ' * `tasks`: the `statuses` of tasks that have changed, each as it is when it is told, and the `counts`. With `tasks=true` those of all tasks come first;',
+      ' * `ping` every 15 seconds while nothing changes;',
+      ' * `resolved` when all tasks are resolved, and with it the stream ends;',
+      ' * `error`, `{code, message}`, when it is ended before that: a connection lasts ten minutes at most.',
+      '',
+      'Give the last id back in the header `Last-Event-ID`, as browsers do by themselves, or in the query as `lastEventId`: then what has changed since comes first, and perhaps more. After the end the answer to that is 204 while nothing has changed, so that browsers do not come back.',
+      '',
+      'A reader that is slow gets the latest status of each task, not all of them. Works for groups of any origin.',
+    ].join('\n'),
+    scopes: 'queue:list-task-group:<taskGroupId>',
+    output: 'blob',
+  },
+});
+
 export const schedulerApi = defineApi({
   service: 'scheduler',
   version: 'v1',
   title: 'Scheduler Service',
-  description: 'Creates whole graphs of tasks in one call, all or nothing.',
-  methods: { ...pingMethods, ...graphMethods, ...heartbeatMethods },
+  description: 'Creates whole graphs of tasks in one call, all or nothing, and tells how they fare.',
+  errorCodes: { TooManyConnections: 429 },
+  methods: { ...pingMethods, ...graphMethods, ...followMethods, ...heartbeatMethods },
   schemas: [graphRefusal],
 });

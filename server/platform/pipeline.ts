@@ -57,6 +57,7 @@ export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 /** A message about a body whose text may be secret: the parser's own quotes a piece of it. */
 const parserMessage = (request: ApiRequest, error: unknown): string =>
   request.route.method.redact ? 'not valid JSON' : (error as Error).message;
+
 const tooLarge = ({ maxBodyBytes }: Method): ApiError =>
   new ApiError(
     'InputTooLarge',

@@ -54,7 +54,9 @@ export const parseDateTime = (text: string): number => {
 };
 
 const FIRST_MS = Date.parse('0000-01-01T00:00:00.000Z');
-const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z');
+/** The last instant that can be written as the protocol writes instants. */
+export const LAST_TIME = '9999-12-31T23:59:59.999Z';
+export const LAST_MS = Date.parse(LAST_TIME);
 /** Whether an instant can be written as the protocol writes instants: with a year of four digits. False for NaN. */
 export const isWritableTime = (timeMs: number): boolean => timeMs >= FIRST_MS && timeMs <= LAST_MS;
 

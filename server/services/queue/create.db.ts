@@ -10,6 +10,7 @@
  */
 import { boolArray, intArray, textArray, timestampArray } from '../../db/arrays.ts';
 import type { Statement } from '../../db/sql.ts';
+import { LAST_TIME } from '../../platform/validate.ts';
 import type { NewTask } from './definition.ts';
 import { priorityRank } from './rules.ts';
 import { EVENT_COLUMNS, eventSql, pristineStatusSql, statusSql } from './sql-text.ts';
@@ -61,7 +62,7 @@ with x as materialized (
   returning ${EVENT_COLUMNS('tasks')}, state, run_id, priority, pending_seq, deadline, expires, ${statusSql('tasks')} as status, ${pristineStatusSql('tasks')} as pristine
 ), g as (
   insert into queue.groups as g (task_group_id, scheduler_id, expires, unresolved)
-  select t.task_group_id, min(t.scheduler_id), max(t.expires) + interval '1 hour', count(*) from t group by t.task_group_id order by t.task_group_id
+  select t.task_group_id, min(t.scheduler_id), least(max(t.expires) + interval '1 hour', timestamptz '${LAST_TIME}'), count(*) from t group by t.task_group_id order by t.task_group_id
   on conflict (task_group_id) do update set
     unresolved = case when g.sealed is null and g.scheduler_id = excluded.scheduler_id then g.unresolved + excluded.unresolved else -1 end,
     expires = case when g.expires < excluded.expires - interval '1 hour' then excluded.expires else g.expires end

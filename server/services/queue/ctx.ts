@@ -3,6 +3,8 @@ import type { Platform } from '../../platform/service.ts';
 import type { ArtifactStorage } from './artifacts-storage.ts';
 import type { Due } from './due.ts';
 import type { PollRecorder } from './explain/polls.ts';
+import type { Followers } from './graphs/followers.ts';
+import type { GroupWatches } from './graphs/group-watch.ts';
 import type { HotPath } from './hot-path.ts';
 import type { DeadlineCursor } from './loops.ts';
 import type { TaskReader } from './read-path.ts';
@@ -49,4 +51,7 @@ export interface Ctx {
   readonly claimsDue: Due;
   readonly deadlinesDue: Due;
   readonly deadlines: DeadlineCursor;
+  /** Groups that somebody follows, and places for followers. */
+  readonly groupWatches: GroupWatches;
+  readonly followers: Followers;
 }

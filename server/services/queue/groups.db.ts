@@ -61,6 +61,14 @@ export const listGroupTasks = async (db: Query, taskGroupId: string, after: stri
     text: listedText(row),
   }));
 
+/** Ids of a group's tasks in order, after the id given (`''` from the start). */
+export const listGroupTaskIds = async (db: Query, taskGroupId: string, after: string, limit: number): Promise<string[]> =>
+  (
+    await db<{ taskId: string }>`
+      select task_id from queue.tasks t where t.task_group_id = ${taskGroupId} and t.task_id collate platform.protocol_order > ${after}
+      order by t.task_group_id, t.task_id collate platform.protocol_order limit ${limit}`
+  ).map(row => row.taskId);
+
 const DEPENDENTS = `select t.task_id, t.priority, t.definition, ${statusSql('t')} as status
 from queue.deps d join queue.tasks t on t.task_id = (d.dependent collate "C")
 where d.required = $1 and d.dependent > $2 and d.expires > $4::timestamptz order by d.required, d.dependent limit $3`;

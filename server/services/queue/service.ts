@@ -2,6 +2,7 @@
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { schedulerApi } from '@tscluster/api/scheduler/api.ts';
 import { integer } from '../../platform/config.ts';
+import { EVENT_LOG } from '../../platform/event-log.ts';
 import { run } from '../../platform/loop.ts';
 import { type Handlers, type Platform, type RunningService, defineService, serve } from '../../platform/service.ts';
 import { artifactExpiry } from './artifacts-expiry.ts';
@@ -14,6 +15,9 @@ import { artifactHandlers } from './handlers/artifacts.ts';
 import { claimHandlers } from './handlers/claims.ts';
 import { countHandlers } from './handlers/counts.ts';
 import { explainHandlers } from './handlers/explain.ts';
+import { makeFollowers } from './graphs/followers.ts';
+import { makeGroupLog } from './graphs/group-log.ts';
+import { makeGroupWatches } from './graphs/group-watch.ts';
 import { graphHandlers } from './handlers/graphs.ts';
 import { groupHandlers } from './handlers/groups.ts';
 import { taskQueueHandlers } from './handlers/task-queues.ts';
@@ -173,6 +177,10 @@ const makeCtx = (
   });
   const reader = makeTaskReader(platform.openLane('queue reads'));
 
+  const { db, log } = platform;
+  const groupLog = makeGroupLog({ db, clock, log, onGrown: callback => platform.onNotify(EVENT_LOG, callback) });
+  const groupWatches = makeGroupWatches({ db, clock, log, groupLog });
+
   const net = { timer: clock.setTimer(SAFETY_NET_MS, () => look(), { unref: true }) };
   const look = (): void => {
     waiters.wakeAll();
@@ -194,12 +202,16 @@ const makeCtx = (
       claimsDue,
       deadlinesDue,
       deadlines: newDeadlineCursor(),
+      groupWatches,
+      followers: makeFollowers(),
     },
     stop: async () => {
       net.timer.cancel();
       claimsDue.stop();
       deadlinesDue.stop();
       fanoutWakes.forEach(stopListening => stopListening());
+      await groupWatches.close();
+      await groupLog.close();
       await Promise.all([hot.drain(), reader.drain()]);
       await Promise.all([seen.close(), polls.close()]);
     },

@@ -57,6 +57,13 @@ describe('a graph', () => {
     }
   });
 
+  test('that is nested too deeply is refused', () => {
+    const nested = (levels: number): string => `{"tasks":[{"a":${'['.repeat(levels)}${']'.repeat(levels)}}]}`;
+    expect(itemsOf(nested(253))).toHaveLength(1);
+    expect(refusal(nested(254))).toBe('MalformedPayload');
+    expect(refusal(nested(1_000_000))).toBe('MalformedPayload');
+  });
+
   test('is what JSON.parse makes of it, whatever it holds', () => {
     const spaced = fc.constantFrom(undefined, 1, '\t');
     fc.assert(

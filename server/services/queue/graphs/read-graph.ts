@@ -4,6 +4,7 @@
  * parsed as a whole, and refused where that is due.
  */
 import { ApiError } from '../../../platform/errors.ts';
+import { MAX_JSON_DEPTH, isDeeperThan } from '../../../platform/json-depth.ts';
 
 /** The items of a graph. */
 export interface GraphItems {
@@ -14,8 +15,12 @@ export interface GraphItems {
 
 const QUOTE = 34;
 const BACKSLASH = 92;
-const OPENING = 123;
+const OPENING = 123; // {
 const CLOSING = 125;
+const OPENING_LIST = 91; // [
+const CLOSING_LIST = 93;
+/** An item is two levels down. */
+const MAX_ITEM_DEPTH = MAX_JSON_DEPTH - 2;
 
 /** Where the string that begins at `at` ends: its closing quote. -1 when it does not. */
 const endOfString = (text: string, at: number): number => {
@@ -31,7 +36,7 @@ const endOfString = (text: string, at: number): number => {
   return -1;
 };
 
-/** Where the object that begins at `at` ends, if it is one: just behind its brace. -1 when it does not end. */
+/** Where the object that begins at `at` ends, if it is one: just behind its brace. -1 when it does not end, or is nested too deeply. */
 const endOfObject = (text: string, at: number): number => {
   let depth = 0;
   for (let i = at; i < text.length; i++) {
@@ -41,9 +46,11 @@ const endOfObject = (text: string, at: number): number => {
       if (i === -1) {
         return -1;
       }
-    } else if (code === OPENING) {
-      depth++;
-    } else if (code === CLOSING && --depth === 0) {
+    } else if (code === OPENING || code === OPENING_LIST) {
+      if (++depth > MAX_ITEM_DEPTH) {
+        return -1;
+      }
+    } else if ((code === CLOSING || code === CLOSING_LIST) && --depth === 0) {
       return i + 1;
     }
   }
@@ -87,7 +94,11 @@ const parse = (text: string): unknown => {
 export const readGraph = (bodyText: string): GraphItems | { readonly body: unknown } => {
   const text = bodyText.startsWith('\ufeff') ? bodyText.slice(1) : bodyText;
   const places = splitGraph(text);
-  return places
-    ? { count: places.length / 2, parse: index => parse(text.slice(places[2 * index], places[2 * index + 1])) }
-    : { body: text.trim() === '' ? {} : parse(text) };
+  if (places) {
+    return { count: places.length / 2, parse: index => parse(text.slice(places[2 * index], places[2 * index + 1])) };
+  }
+  if (isDeeperThan(text, MAX_JSON_DEPTH)) {
+    throw new ApiError('MalformedPayload', `Failed to parse JSON: nested deeper than ${MAX_JSON_DEPTH} levels`);
+  }
+  return { body: text.trim() === '' ? {} : parse(text) };
 };

@@ -166,4 +166,4 @@ test('random graphs', async () => {
     { numRuns: 40 },
   );
   expect(await findBreaches(server)).toEqual([]);
-});
+}, 120_000);

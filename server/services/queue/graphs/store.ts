@@ -13,6 +13,7 @@
  */
 import type { Tx } from '../../../db/sql.ts';
 import { notifyOutbox } from '../../../platform/events.ts';
+import { LAST_MS } from '../../../platform/validate.ts';
 import type { Ctx } from '../ctx.ts';
 import type { NewTask } from '../definition.ts';
 import { gaveWay, largeTx } from '../large-transaction.ts';
@@ -104,7 +105,7 @@ export const groupExpiry = (expires: Date | undefined, tasks: readonly NewTask[]
   let ms = expires?.getTime();
   for (const task of tasks) {
     if (ms === undefined || task.expiresMs > ms) {
-      ms = task.expiresMs + HOUR_MS;
+      ms = Math.min(task.expiresMs + HOUR_MS, LAST_MS);
     }
   }
   return new Date(ms as number);
