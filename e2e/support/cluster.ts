@@ -53,6 +53,8 @@ export interface Cluster {
   start(name: string, part: Part): Promise<ServerProcess>;
   readonly processes: readonly ServerProcess[];
   connectDatabase(): Promise<Database>;
+  /** SIGKILL; Postgres starts again by itself. */
+  killPostgres(): Promise<void>;
   /** Ends everything. */
   discard(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -259,6 +261,13 @@ export const startCluster = async (options: ClusterOptions = {}): Promise<Cluste
       client.on('error', () => undefined); // the next statement reports it
       await client.connect();
       return client;
+    },
+    killPostgres: async () => {
+      const pid = postgres.pid();
+      if (pid !== undefined) {
+        killNow(pid);
+        await waitUntilGone([pid], STOP_MS);
+      }
     },
     discard: async () => {
       if (!clusters.delete(cluster)) {

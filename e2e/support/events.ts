@@ -3,6 +3,7 @@ import { exchangeName } from '@tscluster/api/define.ts';
 import { queueEvents } from '@tscluster/api/queue/events.ts';
 import type { Client as Database } from 'pg';
 import type { Installation } from './installation.ts';
+import { waitFor } from './processes.ts';
 
 const SUBSCRIPTION = 'e2e/everything';
 
@@ -27,18 +28,21 @@ export interface DeliveredEvent {
   };
 }
 
-/** Subscribes to every exchange of the queue. The server learns of it when it starts the next time. */
-export const subscribeToEverything = async (installation: Installation): Promise<void> => {
-  const bindings = Object.values(queueEvents.exchanges).map(({ exchange }) => ({
-    exchange: exchangeName(queueEvents, exchange),
-    pattern: '#',
-  }));
+/** Full names of the queue's exchanges. */
+export const queueExchanges: readonly string[] = Object.values(queueEvents.exchanges).map(({ exchange }) =>
+  exchangeName(queueEvents, exchange),
+);
+
+/** Subscribes to every exchange of the queue. */
+export const subscribeToEverything = async (installation: Pick<Installation, 'connectDatabase'>): Promise<void> => {
+  const bindings = queueExchanges.map(exchange => ({ exchange, pattern: '#' }));
   const database = await installation.connectDatabase();
   try {
-    await database.query('insert into platform.subscriptions (name, bindings) values ($1, $2) on conflict do nothing', [
-      SUBSCRIPTION,
-      JSON.stringify(bindings),
-    ]);
+    await database.query(
+      `with raised as (update platform.versions set version = version + 1 where name = 'subscriptions')
+       insert into platform.subscriptions (name, bindings) values ($1, $2) on conflict do nothing`,
+      [SUBSCRIPTION, JSON.stringify(bindings)],
+    );
   } finally {
     await database.end();
   }
@@ -48,6 +52,22 @@ export const subscribeToEverything = async (installation: Installation): Promise
 export const countUndelivered = async (database: Database): Promise<number> => {
   const { rows } = await database.query<{ count: string }>('select count(*) from platform.outbox');
   return Number(rows[0]?.count);
+};
+
+/** Everything delivered since this was asked last, in order, once nothing is left to be delivered. */
+export type EventSource = (installation: Pick<Installation, 'connectDatabase'>) => Promise<DeliveredEvent[]>;
+
+const DELIVERY_MS = 60_000;
+
+/** What the bus on Postgres has delivered to the subscription. */
+export const fromSubscription: EventSource = async installation => {
+  const database = await installation.connectDatabase();
+  try {
+    await waitFor('the delivery of all events', DELIVERY_MS, async () => (await countUndelivered(database)) === 0);
+    return await takeEvents(database);
+  } finally {
+    await database.end();
+  }
 };
 
 /** Everything delivered since this was asked last, in order. */

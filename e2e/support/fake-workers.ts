@@ -24,6 +24,8 @@ export interface HandOut {
 export class Ledger {
   readonly handOuts: HandOut[] = [];
   readonly problems: string[] = [];
+  /** Calls that brought no answer, or one that the server is not well; they were repeated. */
+  readonly unanswered: string[] = [];
   /** Attempts by what they are about: `create <taskId>`, `report <taskId>/<runId>`, `artifact <taskId>/<runId>`. */
   readonly #attempts = new Map<string, { count: number; firstPlace: number }>();
   readonly #watchers = new Set<(progress: number) => void>();
@@ -75,15 +77,16 @@ const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(r
 const isPassing = (error: unknown): boolean =>
   error instanceof ConnectionError || (error instanceof ApiCallError && error.statusCode >= 500);
 
-/** Repeats a call until it is answered; a refusal is thrown. */
-export const insist = async <T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
+/** Repeats a call until it is answered; a refusal is thrown. Each attempt that was not answered is noted in the ledger. */
+export const insist = async <T>(call: () => Promise<T>, ledger?: Pick<Ledger, 'unanswered'>): Promise<T> => {
   for (;;) {
     try {
       return await call();
     } catch (error) {
-      if (!isPassing(error) || signal?.aborted) {
+      if (!isPassing(error)) {
         throw error;
       }
+      ledger?.unanswered.push((error as Error).message.split('\n')[0] ?? '');
       await sleep(PAUSE_MS);
     }
   }
@@ -95,7 +98,7 @@ export interface FakeWorker {
 }
 
 export const startFakeWorker = (
-  installation: Installation,
+  installation: Pick<Installation, 'rootUrl' | 'credentials'>,
   ledger: Ledger,
   { taskQueueId, workerId, capacity }: { taskQueueId: string; workerId: string; capacity: number },
 ): FakeWorker => {
@@ -123,7 +126,7 @@ export const startFakeWorker = (
           { ...run, name: 'public/link' },
           { storageType: 'reference', contentType: 'text/html', url: 'https://example.com/', expires },
         );
-      });
+      }, ledger);
     }
     await insist<unknown>(() => {
       ledger.attempted(`report ${taskId}/${runId}`);
@@ -131,7 +134,7 @@ export const startFakeWorker = (
         return own.reportCompleted(run);
       }
       return outcome === 'failed' ? own.reportFailed(run) : own.reportException(run, { reason: outcome as 'worker-shutdown' });
-    });
+    }, ledger);
   };
 
   const loop = async (): Promise<void> => {
@@ -162,7 +165,9 @@ export const startFakeWorker = (
         }
       } catch (error) {
         if (!stopping.signal.aborted) {
-          if (!isPassing(error)) {
+          if (isPassing(error)) {
+            ledger.unanswered.push((error as Error).message.split('\n')[0] ?? '');
+          } else {
             ledger.problems.push(`${workerId} could not claim: ${(error as Error).message.split('\n')[0]}`);
           }
           await sleep(PAUSE_MS);

@@ -128,6 +128,23 @@ const makePlanner = (choices: Choices) => {
   };
 };
 
+/** Without end, for the fake workers only; the same choices make the same tasks. */
+export function* planFakeLoad(choices: Choices): Generator<Structure> {
+  const planner = makePlanner(choices);
+  const makers: readonly (() => Structure)[] = [
+    planner.single,
+    planner.single,
+    planner.single,
+    () => planner.chain(choices.integer(2, 6), () => planner.fake),
+    () => planner.fanIn(choices.integer(2, 10)),
+    () => planner.fanOut(choices.integer(2, 10)),
+    planner.deadEnd,
+  ];
+  for (;;) {
+    yield choices.pick(makers)();
+  }
+}
+
 /** About 200 tasks. */
 export const planLoad = (choices: Choices): readonly Structure[] => {
   const planner = makePlanner(choices);

@@ -2,7 +2,7 @@
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
 import type { Accounts, FinalTask } from './audit.ts';
-import { countUndelivered, takeEvents } from './events.ts';
+import { type EventSource, fromSubscription } from './events.ts';
 import { Ledger, insist, startFakeWorker } from './fake-workers.ts';
 import type { Installation } from './installation.ts';
 import { FAKE_QUEUES, type PlannedTask, type Structure } from './load.ts';
@@ -20,30 +20,47 @@ export interface Round {
   readonly created: Promise<void>;
 }
 
-/** Works off a list with some at a time. */
-const inParallel = async <T>(items: readonly T[], limit: number, work: (item: T) => Promise<void>): Promise<void> => {
-  const rest = [...items];
+/** Works off items with some at a time, each taken when there is somebody for it. */
+const inParallel = async <T>(items: Iterable<T>, limit: number, work: (item: T) => Promise<void>): Promise<void> => {
+  const rest = items[Symbol.iterator]();
   const next = async (): Promise<void> => {
-    for (let item = rest.shift(); item !== undefined; item = rest.shift()) {
-      await work(item);
+    for (let item = rest.next(); !item.done; item = rest.next()) {
+      await work(item.value);
     }
   };
   await Promise.all(Array.from({ length: limit }, next));
 };
 
+/** Asked for at once. */
+const STATUSES = 500;
+
 /** Whether a task has become what it can become. */
 const isFinal = ({ outcomes }: PlannedTask, state: string): boolean => (outcomes ? FINAL_STATES.has(state) : state === 'unscheduled');
+
+export interface RoundAccounts extends Accounts {
+  /** Calls that had to be repeated. */
+  readonly unanswered: readonly string[];
+}
+
+export interface RoundOptions {
+  /** Where the events are found. */
+  readonly source?: EventSource;
+  /** Between two structures of one creator. */
+  readonly pauseMs?: number;
+}
 
 /**
  * Creates the tasks, lets them be worked off, and waits until each has its last state and every event is delivered.
  *
+ * @param structures taken one by one, so that a load may go on for as long as something happens to it
  * @param disturb what happens meanwhile
  */
 export const runRound = async (
-  installation: Installation,
-  structures: readonly Structure[],
+  installation: Pick<Installation, 'rootUrl' | 'credentials' | 'connectDatabase'>,
+  structures: Iterable<Structure>,
   disturb: (round: Round) => Promise<unknown>,
-): Promise<Accounts> => {
+  { source = fromSubscription, pauseMs = 0 }: RoundOptions = {},
+): Promise<RoundAccounts> => {
   const { rootUrl, credentials } = installation;
   const queue = createClient(queueApi, { rootUrl, credentials, retries: 0 });
   const ledger = new Ledger();
@@ -52,18 +69,21 @@ export const runRound = async (
       startFakeWorker(installation, ledger, { taskQueueId, workerId: `${taskQueueId.split('/')[1]}-${index}`, capacity: CAPACITY }),
     ),
   );
+  const plans: PlannedTask[] = [];
   const created = inParallel(structures, CREATORS, async structure => {
+    await new Promise(resolve => setTimeout(resolve, pauseMs));
+    plans.push(...structure);
     for (const { taskId, definition } of structure) {
       await insist(() => {
         ledger.attempted(`create ${taskId}`);
         return queue.createTask({ taskId }, definition);
-      });
+      }, ledger);
     }
   });
-  const plans = structures.flat();
   const readStatuses = async () => {
-    const { statuses } = await insist(() => queue.statuses({ taskIds: plans.map(({ taskId }) => taskId) }));
-    return new Map(statuses.map(({ taskId, status }) => [taskId, status]));
+    const parts = Array.from({ length: Math.ceil(plans.length / STATUSES) }, (_, i) => plans.slice(i * STATUSES, (i + 1) * STATUSES));
+    const answers = await Promise.all(parts.map(part => insist(() => queue.statuses({ taskIds: part.map(({ taskId }) => taskId) }))));
+    return new Map(answers.flatMap(({ statuses }) => statuses.map(({ taskId, status }) => [taskId, status])));
   };
   try {
     await Promise.all([created, disturb({ ledger, created })]);
@@ -107,11 +127,5 @@ export const runRound = async (
     const status = statuses.get(plan.taskId) ?? { taskId: plan.taskId, state: 'missing', retriesLeft: -1, runs: [] };
     tasks.push({ plan, status, artifacts: await Promise.all(status.runs.map(({ runId }) => artifactsOf(plan.taskId, runId))) });
   });
-  const database = await installation.connectDatabase();
-  try {
-    await waitFor('the delivery of all events', 30_000, async () => (await countUndelivered(database)) === 0);
-    return { tasks, events: await takeEvents(database), ledger };
-  } finally {
-    await database.end();
-  }
+  return { tasks, events: await source(installation), ledger, unanswered: ledger.unanswered };
 };

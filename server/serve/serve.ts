@@ -6,8 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { explainPortProblem } from '../local/front-door.ts';
 import { StartProblem } from '../local/problem.ts';
 import { readVersion } from '../local/version.ts';
+import { busSettings } from '../platform/bus/open.ts';
 import { systemClock as clock } from '../platform/clock.ts';
 import { readAllSettings } from '../platform/config.ts';
+import { eventLogSettings } from '../platform/event-log.ts';
 import { makeLog } from '../platform/log.ts';
 import { allServices } from '../services/all.ts';
 import { prepareSchema, waitForDatabase } from './database.ts';
@@ -37,7 +39,8 @@ export const startServing = async (options: ServeOptions, own: Environment): Pro
     throw new StartProblem(`--loops names ${loops.unknown.join(', ')}, which none of these services has: ${names.join(', ')}.`);
   }
   const environment = await readEnvironment(options, own);
-  const [settings] = readAllSettings([processSettings, ...services.map(service => service.settings)] as const, environment, ([found]) => [
+  const groups = [processSettings, busSettings, eventLogSettings, ...services.map(service => service.settings)] as const;
+  const [settings] = readAllSettings(groups, environment, ([found]) => [
     ...requireDatabaseUrl(found),
     ...checkTokens(found, environment, names),
   ]);

@@ -1,4 +1,5 @@
 /** The program of `taskcluster serve`. */
+import { isConnectionError } from '../db/sql.ts';
 import { onEnd } from '../local/end.ts';
 import { StartProblem } from '../local/problem.ts';
 import { SettingsError } from '../platform/config.ts';
@@ -34,6 +35,10 @@ try {
   await main();
   process.exit(0);
 } catch (error) {
-  console.error(error instanceof StartProblem || error instanceof SettingsError ? error.message : error);
+  if (isConnectionError(error)) {
+    console.error(`The database went away while this process was starting (${(error as Error).message}). Start it again.`);
+  } else {
+    console.error(error instanceof StartProblem || error instanceof SettingsError ? error.message : error);
+  }
   process.exit(1);
 }
