@@ -11,6 +11,7 @@ import { loginApi } from './login/api.ts';
 import { notifyApi } from './notify/api.ts';
 import { notifyEvents } from './notify/events.ts';
 import { objectApi } from './object/api.ts';
+import { pulseApi } from './pulse/api.ts';
 import { purgeCacheApi } from './purge-cache/api.ts';
 import { queueApi } from './queue/api.ts';
 import { queueEvents } from './queue/events.ts';
@@ -30,6 +31,7 @@ export const apis: readonly Api[] = [
   notifyApi,
   secretsApi,
   eventsApi,
+  pulseApi,
 ];
 export const exchanges: readonly Exchanges[] = [authEvents, queueEvents, hooksEvents, notifyEvents];
 /** Schemas that are published and belong to no API: what workers accept. */

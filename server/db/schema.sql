@@ -427,6 +427,44 @@ CREATE INDEX dead_letters_at ON platform.dead_letters USING btree (at);
 
 CREATE INDEX handled_at ON platform.handled USING btree (at);
 
+create schema pulse;
+
+create table pulse.long_queues (
+  queue text collate "C" not null,
+  namespace text collate "C" not null,
+  state text not null,
+  messages bigint not null,
+  told boolean not null,
+  constraint long_queues_namespace_fkey FOREIGN KEY (namespace) REFERENCES pulse.namespaces(namespace) ON DELETE CASCADE,
+  constraint long_queues_pkey PRIMARY KEY (queue),
+  constraint long_queues_state_check CHECK ((state = ANY (ARRAY['long'::text, 'recovered'::text, 'deleted'::text])))
+);
+
+create table pulse.namespaces (
+  namespace text collate "C" not null,
+  contact text,
+  created timestamp with time zone not null,
+  expires timestamp with time zone not null,
+  password_1 text not null,
+  password_2 text not null,
+  active smallint not null,
+  next_active smallint not null,
+  applied boolean not null,
+  next_rotation timestamp with time zone not null,
+  removing boolean default false not null,
+  constraint namespaces_active_check CHECK ((active = ANY (ARRAY[1, 2]))),
+  constraint namespaces_next_active_check CHECK ((next_active = ANY (ARRAY[1, 2]))),
+  constraint namespaces_pkey PRIMARY KEY (namespace)
+);
+
+CREATE INDEX long_queues_untold ON pulse.long_queues USING btree (queue) WHERE (NOT told);
+
+CREATE INDEX namespaces_expires ON pulse.namespaces USING btree (expires);
+
+CREATE INDEX namespaces_next_rotation ON pulse.namespaces USING btree (next_rotation);
+
+CREATE INDEX namespaces_not_applied ON pulse.namespaces USING btree (namespace) WHERE (NOT applied);
+
 create schema purge_cache;
 
 create table purge_cache.requests (

@@ -8,6 +8,7 @@ import { indexService } from './index/service.ts';
 import { login } from './login/service.ts';
 import { notifyService } from './notify/service.ts';
 import { objectService } from './object/service.ts';
+import { pulseService } from './pulse/service.ts';
 import { purgeCacheService } from './purge-cache/service.ts';
 import { queueService } from './queue/service.ts';
 import { secretsService } from './secrets/service.ts';
@@ -24,4 +25,5 @@ export const allServices: readonly Service[] = [
   notifyService,
   secretsService,
   events,
+  pulseService,
 ];

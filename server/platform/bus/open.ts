@@ -10,7 +10,8 @@ import { openPostgresBus } from './postgres.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
-const brokerUrl = (value: string): string => {
+/** The address of a broker as it is; throws what is wrong with it. */
+export const parseBrokerUrl = (value: string): string => {
   const url = URL.parse(value);
   if (!url || !['amqp:', 'amqps:'].includes(url.protocol) || url.hostname === '') {
     throw new Error('must be amqp:// or amqps://user:password@host:port/vhost');
@@ -25,7 +26,7 @@ export const busSettings = {
       'the message broker (RabbitMQ) that carries events: amqps://user:password@host:port/vhost, the vhost percent-encoded; absent: Postgres does',
       { fallback: undefined },
     ),
-    parse: brokerUrl as (value: string) => string | undefined,
+    parse: parseBrokerUrl as (value: string) => string | undefined,
   }),
   abandonedDays: integer(
     'PULSE_ABANDONED_DAYS',

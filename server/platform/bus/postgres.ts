@@ -102,7 +102,7 @@ export const openPostgresBus = (options: PostgresBusOptions): Bus => {
       notifier?.onNotify(wakeName(name), waker.wake);
       consumers.push(consume(subscription, waker));
     },
-    rebind: (tx, name, bindings) => recordBindings(tx, name, bindings, clock.now()),
+    rebind: async (tx, name, bindings) => void (await recordBindings(tx, name, bindings, clock.now())),
     close: async () => {
       stopping.abort(new Error('The bus is closing'));
       await Promise.all([...consumers, housekeeping.stop()]);

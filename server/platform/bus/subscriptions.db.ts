@@ -39,12 +39,17 @@ export const recordSubscription = async (db: Db, name: string, bindings: readonl
   });
 };
 
-/** Replaces the bindings of a subscription, which need not be served yet. */
-export const recordBindings = async (tx: Tx, name: string, bindings: readonly Binding[], now: Date): Promise<void> => {
+/** Replaces the bindings of a subscription, which need not be served yet; false when they are these already. */
+export const recordBindings = async (tx: Tx, name: string, bindings: readonly Binding[], now: Date): Promise<boolean> => {
+  const known = await getSubscription(tx, name);
+  if (known && sameBindings(known.bindings, bindings)) {
+    return false;
+  }
   await raiseVersion(tx);
   await tx`
     insert into platform.subscriptions (name, bindings, seen) values (${name}, ${json(bindings)}, ${now})
     on conflict (name) do update set bindings = excluded.bindings`;
+  return true;
 };
 
 interface StoredSubscription {

@@ -42,6 +42,7 @@ export const BUILT_IN_CLIENTS: Readonly<Record<string, readonly string[]>> = {
   index: ['queue:get-artifact:*', 'queue:get-task:*'],
   notify: ['queue:get-task:*', 'queue:list-task-group:*'],
   object: [],
+  pulse: ['notify:email:*'],
   'purge-cache': [],
   queue: ['*'],
   root: ['*'],

@@ -1,4 +1,5 @@
 /** The bus on a real RabbitMQ. The other side is plain `amqplib`, as any consumer of Taskcluster's messages has it. */
+import { readFileSync } from 'node:fs';
 import amqplib, { type ConsumeMessage } from 'amqplib';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { exchangeName } from '@tscluster/api/define.ts';
@@ -8,7 +9,7 @@ import { describeWith } from '../../../testing/programs.ts';
 import { type TestRabbitmq, BUS_USER, startRabbitmq } from '../../../testing/rabbitmq.ts';
 import { testDatabase } from '../../../testing/template.ts';
 import type { BusEvent } from '../../events.ts';
-import { EXCHANGE, event, listenTo, numbers, openBus, recorder, relayOn, write } from './testing.ts';
+import { EXCHANGE, event, listenTo, numbers, openBus, openStranger, recorder, relayOn, write } from './testing.ts';
 
 /** Where pauses would take long. Everything that waits for an answer of the broker is impatient on it, too. */
 const fastClock = makeFastClock(10);
@@ -236,5 +237,39 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     await expect.poll(() => numbers(subscription.got), { timeout: 20_000 }).toEqual([1, 2, 3]);
     const refused = await db<{ error: string }>`select error from platform.dead_letters where subscription = 'bus/not-published'`;
     expect(refused.map(({ error }) => error)).toEqual(Array(2).fill('a queue of the message broker refuses it'));
+  });
+
+  it('works with the permissions that the page for operators gives, and a password of any characters', async () => {
+    const page = readFileSync(new URL('../../../../docs/operators/rabbitmq.md', import.meta.url), 'utf8');
+    const [configure, writing, read] = [...page.matchAll(/'(\^\([^']*)'/g)].map(([, pattern]) =>
+      pattern?.replace('queue/taskcluster/', 'queue/least/'),
+    );
+    const { db } = await testDatabase();
+    const vhost = await rabbit.makeVhost();
+    await rabbit.api('PUT', '/users/least', { password: 'pässwörd', tags: '' });
+    await rabbit.api('PUT', `/permissions/${encodeURIComponent(vhost.name)}/least`, { configure, write: writing, read });
+    const url = new URL(vhost.url);
+    url.username = 'least';
+    url.password = 'pässwörd';
+    const bus = openBus(db, url.href, fastClock);
+    const got: number[] = [];
+    await bus.subscribe(
+      recorder('test/least', {
+        handle: each => {
+          const { n } = each.payload as { n: number };
+          got.push(n);
+          return n === 1 ? Promise.reject(new Error('always')) : Promise.resolve();
+        },
+      }),
+    );
+    const relay = relayOn(db, bus);
+    await write(db, event(1), event(2));
+    await relay.drain();
+    await expect.poll(() => got, { timeout: 20_000 }).toEqual([1, 1, 1, 1, 1, 2]);
+    await expect
+      .poll(async () => (await (await openStranger(vhost.url)).checkQueue('queue/least/test/least/dead-letters')).messageCount, {
+        timeout: 20_000,
+      })
+      .toBe(1);
   });
 });

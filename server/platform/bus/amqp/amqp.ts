@@ -210,8 +210,9 @@ export const openAmqpBus = (options: AmqpBusOptions): Bus => {
       consumers.add(consume(subscription));
     },
     rebind: async (tx, name, bindings) => {
-      await recordBindings(tx, name, bindings, clock.now());
-      tx.afterCommit(() => (notifier ? notifier.notify(CHANGED) : followChanges()));
+      if (await recordBindings(tx, name, bindings, clock.now())) {
+        tx.afterCommit(() => (notifier ? notifier.notify(CHANGED) : followChanges()));
+      }
     },
     close: async () => {
       stopping.abort(new Error('The bus is closing'));
