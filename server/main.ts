@@ -13,6 +13,7 @@ import type { Authenticator } from './platform/caller.ts';
 import type { Clock, Random } from './platform/clock.ts';
 import { readAllSettings } from './platform/config.ts';
 import { EVENT_LOG, eventLogSettings } from './platform/event-log.ts';
+import { reencryption } from './platform/encrypted-columns.ts';
 import { onOutboxWritten } from './platform/events.ts';
 import { type HttpOptions, makeHttpServer } from './platform/http.ts';
 import type { Keyring } from './platform/keyring.ts';
@@ -150,7 +151,8 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
   const services = new Map<string, RunningService>();
   for (const [index, service] of options.services.entries()) {
     const started = await service.start(platform, configs[index] as never);
-    services.set(service.name, started);
+    const moves = (service.encrypted ?? []).map(column => reencryption(service.name, column, platform));
+    services.set(service.name, Object.assign(started, { loops: [...(started.loops ?? []), ...moves] }));
     started.apis?.forEach(({ api }) => served.add(api.service));
   }
   const running = [...services.values()];

@@ -18,10 +18,20 @@ export interface Keyring {
   decrypt(stored: string, context: string): string;
   /** Whether the value is not under the newest key. */
   isStale(stored: string): boolean;
+  /** How everything begins that is encrypted now. */
+  readonly newestPrefix: string;
+  /** Takes another ring from now on. Throws as `openKeyring` does, and keeps the one it has. */
+  replaceKeys(keys: readonly Key[]): void;
+  /** Told after the ring was replaced. */
+  onChange(callback: () => void): void;
 }
 
-/** Throws on an empty ring, a key of the wrong length, or a repeated id. */
-export const openKeyring = (keys: readonly Key[], random: Random): Keyring => {
+interface Ring {
+  readonly newest: Key;
+  readonly byId: ReadonlyMap<string, Uint8Array>;
+}
+
+const checkRing = (keys: readonly Key[]): Ring => {
   const newest = keys.at(-1);
   if (!newest) {
     throw new Error('The keyring is empty: give at least one key');
@@ -35,17 +45,25 @@ export const openKeyring = (keys: readonly Key[], random: Random): Keyring => {
       throw new Error(`Key '${id}' must have 32 bytes and an id of letters, digits, - and _`);
     }
   }
+  return { newest, byId };
+};
+
+/** Throws on an empty ring, a key of the wrong length, or a repeated id. */
+export const openKeyring = (keys: readonly Key[], random: Random): Keyring => {
+  let ring = checkRing(keys);
+  const callbacks: (() => void)[] = [];
+  const prefix = (): string => `v1:${ring.newest.id}:`;
   return {
     encrypt: (text, context) => {
       const nonce = random.bytes(12);
-      const cipher = crypto.createCipheriv('aes-256-gcm', newest.key, nonce);
+      const cipher = crypto.createCipheriv('aes-256-gcm', ring.newest.key, nonce);
       cipher.setAAD(Buffer.from(context));
       const sealed = Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
-      return `v1:${newest.id}:${sealed.toString('base64url')}`;
+      return prefix() + sealed.toString('base64url');
     },
     decrypt: (stored, context) => {
       const [version, id, text] = stored.split(':');
-      const key = id === undefined ? undefined : byId.get(id);
+      const key = id === undefined ? undefined : ring.byId.get(id);
       if (version !== 'v1' || text === undefined) {
         throw new Error('Not an encrypted value');
       }
@@ -58,6 +76,14 @@ export const openKeyring = (keys: readonly Key[], random: Random): Keyring => {
       decipher.setAuthTag(sealed.subarray(-16));
       return decipher.update(sealed.subarray(12, -16), undefined, 'utf8') + decipher.final('utf8');
     },
-    isStale: stored => stored.split(':')[1] !== newest.id,
+    isStale: stored => !stored.startsWith(prefix()),
+    get newestPrefix() {
+      return prefix();
+    },
+    replaceKeys: next => {
+      ring = checkRing(next);
+      callbacks.forEach(callback => callback());
+    },
+    onChange: callback => void callbacks.push(callback),
   };
 };

@@ -13,6 +13,7 @@ import type { Bus, Subscription } from './bus/bus.ts';
 import type { Authenticator, Caller, HawkRequest } from './caller.ts';
 import type { Clock, Random } from './clock.ts';
 import type { Settings, SettingValues } from './config.ts';
+import type { EncryptedColumn } from './encrypted-columns.ts';
 import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
 import type { BoundLoop } from './loop.ts';
@@ -163,6 +164,8 @@ export interface RunningService {
 export interface Service<S extends Settings = Settings> {
   readonly name: string;
   readonly settings: S;
+  /** Its columns whose values are encrypted; the platform keeps them under the newest key. */
+  readonly encrypted?: readonly EncryptedColumn[];
   start(platform: Platform, config: SettingValues<S>): Promise<RunningService> | RunningService;
 }
 

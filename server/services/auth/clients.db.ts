@@ -94,17 +94,3 @@ export const deleteExpiredClients = async (tx: Tx, now: Date, limit: number): Pr
 /** All statically configured clients. */
 export const listStaticClients = async (db: Query): Promise<ClientRow[]> => db<ClientRow>`
   select ${COLUMNS} from auth.clients where client_id collate "C" >= 'static/' and client_id collate "C" < 'static0'`;
-
-/** Clients whose access token is not stored with this beginning; `limit` at most. */
-export const listTokensNotUnder = async (
-  db: Query,
-  beginning: string,
-  limit: number,
-): Promise<Pick<ClientRow, 'clientId' | 'accessToken'>[]> =>
-  db<Pick<ClientRow, 'clientId' | 'accessToken'>>`
-    select client_id, access_token from auth.clients where not starts_with(access_token, ${beginning}) limit ${limit}`;
-
-/** Replaces what is stored of an access token, unless the token was changed meanwhile. */
-export const replaceStoredToken = async (db: Query, clientId: string, old: string, fresh: string): Promise<void> => {
-  await db`update auth.clients set access_token = ${fresh} where client_id = ${clientId} and access_token = ${old}`;
-};

@@ -1,9 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { AuthContext } from './context.ts';
-import { openKeyring } from '../../platform/keyring.ts';
-import { seededRandom } from '../../testing/server.ts';
-import { tokenContext } from './directory.ts';
-import { purgeAuditHistory, purgeExpiredClients, reencryptTokens } from './loops.ts';
+import { purgeAuditHistory, purgeExpiredClients } from './loops.ts';
 import type { AuthServer } from './testing.ts';
 import { refusal, withAuth } from './testing.ts';
 
@@ -60,27 +57,5 @@ describe('purgeAuditHistory', () => {
     expect(await history('h1')).toBe(0);
     expect(await history('h2')).toBe(1);
     expect((await refusal(server.root.role({ roleId: 'h2' }))).code).toBe('ResourceNotFound');
-  });
-});
-
-describe('reencryptTokens', () => {
-  test('moves tokens under the newest key; they stay what they were', async () => {
-    await server.as('rotated/1', []);
-    await server.as('rotated/2', []);
-    const newRing = openKeyring(
-      [
-        { id: 'test', key: Buffer.alloc(32, 1) },
-        { id: 'new', key: Buffer.alloc(32, 2) },
-      ],
-      seededRandom(3),
-    );
-    const rotated = { ...ctx, keyring: newRing };
-    while ((await reencryptTokens.run(rotated, 5)) === 5) {
-      // more is waiting
-    }
-    expect(await reencryptTokens.run(rotated, 5)).toBe(0);
-    const stored = await server.db<{ clientId: string; accessToken: string }>`select client_id, access_token from auth.clients`;
-    expect(stored.filter(row => !row.accessToken.startsWith('v1:new:'))).toEqual([]);
-    expect(stored.every(row => newRing.decrypt(row.accessToken, tokenContext(row.clientId)).length >= 22)).toBe(true);
   });
 });

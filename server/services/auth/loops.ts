@@ -2,10 +2,9 @@
 import { loop } from '../../platform/loop.ts';
 import { deleteHistory } from './audit-history.db.ts';
 import { forgetChanges, recordChanges } from './changes.db.ts';
-import { deleteExpiredClients, listTokensNotUnder, replaceStoredToken } from './clients.db.ts';
+import { deleteExpiredClients } from './clients.db.ts';
 import { audit } from './context.ts';
 import type { AuthContext } from './context.ts';
-import { tokenContext } from './directory.ts';
 
 const HOUR_MS = 3600 * 1000;
 /** A process that has not looked for longer starts afresh. */
@@ -57,20 +56,4 @@ export const purgeChanges = loop<AuthContext>({
   everyMs: HOUR_MS,
   batch: 1_000,
   run: ({ db, clock }, limit) => forgetChanges(db, new Date(clock.nowMs() - CHANGES_KEPT_MS), limit),
-});
-
-/** Moves access tokens under the newest key, so that an older one can be taken off the ring. The tokens themselves stay. */
-export const reencryptTokens = loop<AuthContext>({
-  name: 'auth/reencrypt-tokens',
-  everyMs: HOUR_MS,
-  batch: 100,
-  run: async ({ db, keyring }, limit) => {
-    const [version, keyId] = keyring.encrypt('', '').split(':');
-    const stale = await listTokensNotUnder(db, `${version}:${keyId}:`, limit);
-    for (const { clientId, accessToken } of stale) {
-      const context = tokenContext(clientId);
-      await replaceStoredToken(db, clientId, accessToken, keyring.encrypt(keyring.decrypt(accessToken, context), context));
-    }
-    return stale.length;
-  },
 });

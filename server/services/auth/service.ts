@@ -8,14 +8,14 @@ import { defineService, serve } from '../../platform/service.ts';
 import { HawkAuthenticator } from './authenticator.ts';
 import { touchClients } from './clients.db.ts';
 import type { AuthContext } from './context.ts';
-import { Directory } from './directory.ts';
+import { Directory, tokenContext } from './directory.ts';
 import type { RememberedClient } from './directory.ts';
 import { auditHandlers } from './handlers/audit.ts';
 import { clientHandlers } from './handlers/clients.ts';
 import { credentialHandlers } from './handlers/credentials.ts';
 import { roleHandlers } from './handlers/roles.ts';
 import { scopeHandlers } from './handlers/scopes.ts';
-import { followChanges, purgeAuditHistory, purgeChanges, purgeExpiredClients, reencryptTokens } from './loops.ts';
+import { followChanges, purgeAuditHistory, purgeChanges, purgeExpiredClients } from './loops.ts';
 import { checkStaticClients, synchronizeStaticClients, withOwnClients } from './static-clients.ts';
 import type { StaticClient } from './static-clients.ts';
 
@@ -26,6 +26,9 @@ const countedName = (clientId: string): string => /^(?:task-client|worker)\//.ex
 
 export const auth = defineService({
   name: 'auth',
+  encrypted: [
+    { table: 'auth.clients', column: 'access_token', key: ['client_id'], context: ({ clientId = '' }) => tokenContext(clientId) },
+  ],
   settings: {
     staticClients: secret(
       jsonSetting<readonly StaticClient[]>(
@@ -111,7 +114,7 @@ export const auth = defineService({
     const handlers = { ...clientHandlers, ...roleHandlers, ...scopeHandlers, ...auditHandlers, ...credentialHandlers };
     return {
       apis: [serve(authApi, handlers, ctx)],
-      loops: [follow, run(purgeExpiredClients, ctx), run(purgeAuditHistory, ctx), run(purgeChanges, ctx), run(reencryptTokens, ctx)],
+      loops: [follow, run(purgeExpiredClients, ctx), run(purgeAuditHistory, ctx), run(purgeChanges, ctx)],
       authenticator,
       close: async () => {
         stopListening();

@@ -27,8 +27,8 @@ export const hookName = ({ hookGroupId, hookId }: HookKey): string => `${hookGro
 /** The role whose scopes a hook's tasks are created with. */
 export const roleOf = (hook: HookKey): string => `hook-id:${hookName(hook)}`;
 
-const tokenContext = (hook: HookKey): string => `hooks/trigger-token/${hookName(hook)}`;
-const taskContext = (hook: HookKey): string => `hooks/next-task/${hookName(hook)}`;
+export const tokenContext = (hook: HookKey): string => `hooks/trigger-token/${hookName(hook)}`;
+export const taskContext = (hook: HookKey): string => `hooks/next-task/${hookName(hook)}`;
 
 export const encryptToken = ({ platform }: Ctx, hook: HookKey, token: string): string =>
   platform.keyring.encrypt(token, tokenContext(hook));

@@ -90,24 +90,6 @@ export const setTriggerToken = async (tx: Tx, { hookGroupId, hookId }: HookKey, 
   return rows.length > 0;
 };
 
-// ---- tokens under an older key ----
-
-/** Hooks whose token was not encrypted under the key that stored values beginning with `prefix` have. */
-export const listTokensNotUnder = async (
-  db: Query,
-  prefix: string,
-  limit: number,
-): Promise<(HookKey & { readonly triggerToken: string })[]> => db`
-  select hook_group_id, hook_id, trigger_token from hooks.hooks
-  where trigger_token collate "C" < ${prefix} or trigger_token collate "C" >= ${`${prefix}~`} limit ${limit}`;
-
-/** Replaces a stored token, unless it was changed meanwhile. */
-export const replaceStoredToken = async (db: Query, { hookGroupId, hookId }: HookKey, from: string, to: string): Promise<void> => {
-  await db`
-    update hooks.hooks set trigger_token = ${to}
-    where hook_group_id = ${hookGroupId} and hook_id = ${hookId} and trigger_token = ${from}`;
-};
-
 // ---- bindings ----
 
 /** Replaces the bindings by which a hook is found. */

@@ -1,6 +1,8 @@
 /** Scheduled hooks: each due time once, whoever looks, whatever crashes; and what becomes of those that fail. */
 import { notifyApi } from '@tscluster/api/notify/api.ts';
 import { describe, expect, test } from 'vitest';
+import { countByKey, reencryption } from '../../platform/encrypted-columns.ts';
+import type { Key } from '../../platform/keyring.ts';
 import { makeFakeClock } from '../../testing/clock.ts';
 import { openMailServer } from '../../testing/mail.ts';
 import { seededRandom } from '../../testing/server.ts';
@@ -10,7 +12,8 @@ import { fire } from './fire-loop.ts';
 import { sendMails } from './mail.ts';
 import { schedule } from './schedule-loop.ts';
 import { type HookRequest, type HooksServer, aHook, aTemplate, echo, withHooks } from './testing.ts';
-import { expireLastFires, reencryptTokens } from './upkeep.ts';
+import { hooksService } from './service.ts';
+import { expireLastFires } from './upkeep.ts';
 
 const NOON = Date.parse('2031-05-06T12:00:00.000Z');
 const MINUTE_MS = 60_000;
@@ -416,22 +419,25 @@ describe('upkeep', () => {
     expect(await server.lastFires('old')).toHaveLength(1);
   });
 
-  test('moves tokens under the newest key', async () => {
+  test('keeps tokens and ids of tasks when the key is replaced', async () => {
     const server = await withClock();
-    await server.create('turned');
+    await server.create('turned', { schedule: ['0 0 * * * *'] });
     const { token } = await server.hooks.getTriggerToken(key('turned'));
-    const { keyring } = server.ctx.platform;
-    const rotated = {
-      ...keyring,
-      encrypt: (text: string, context: string) => keyring.encrypt(text, context).replace('v1:test:', 'v1:next:'),
-    };
-    const ctx = { ...server.ctx, platform: { ...server.ctx.platform, keyring: rotated } };
-    expect(await reencryptTokens.run(ctx, 10)).toBe(1);
-    expect(await reencryptTokens.run(ctx, 10)).toBe(0);
-    const [row] = await server.db<{ triggerToken: string }>`select trigger_token from hooks.hooks`;
-    expect(row?.triggerToken).toMatch(/^v1:next:/);
-    expect(await reencryptTokens.run(server.ctx, 10).catch((error: Error) => error.message)).toContain("key 'next'");
-    expect(token).toBeDefined();
+    const { keyring } = server.platform;
+    const next: Key = { id: 'next', key: Buffer.alloc(32, 2) };
+    keyring.replaceKeys([{ id: 'test', key: Buffer.alloc(32, 1) }, next]);
+    for (const column of hooksService.encrypted ?? []) {
+      const running = reencryption('hooks', column, server.platform).start(server.platform);
+      while ((await countByKey(server.db, column)).has('test')) {
+        // it is at work
+      }
+      await running.stop();
+    }
+    expect((await server.hooks.getTriggerToken(key('turned'))).token).toBe(token);
+    server.clock.advance({ hours: 1, minutes: 1 });
+    await server.runLoop(schedule);
+    await server.runLoop(fire);
+    expect(await server.lastFires('turned')).toMatchObject([{ result: 'success' }]);
   });
 });
 

@@ -5,15 +5,16 @@ import { run } from '../../platform/loop.ts';
 import { openSandbox } from '../../platform/sandbox/sandbox.ts';
 import { type RunningService, defineService, serve } from '../../platform/service.ts';
 import { makeSubscription, rebindAll } from './bindings.ts';
-import type { Ctx } from './ctx.ts';
+import { type Ctx, taskContext, tokenContext } from './ctx.ts';
 import { fire } from './fire-loop.ts';
 import { fireHandlers } from './handlers/fires.ts';
 import { hookHandlers } from './handlers/hooks.ts';
 import { statusHandlers } from './handlers/status.ts';
+import type { HookKey } from './hooks.db.ts';
 import { sendMails } from './mail.ts';
 import { schedule } from './schedule-loop.ts';
 import { type Schedules, loadSchedules } from './schedule.ts';
-import { expireLastFires, forgetEvents, reencryptTokens } from './upkeep.ts';
+import { expireLastFires, forgetEvents } from './upkeep.ts';
 
 /** A hook on these would be fired by its own task, or by its own change. */
 const DENIED_EXCHANGES = [
@@ -31,11 +32,17 @@ const checkPatterns = (value: unknown): string[] => {
   return value;
 };
 
+const hookOf = ({ hookGroupId = '', hookId = '' }: Readonly<Record<string, string>>): HookKey => ({ hookGroupId, hookId });
+
 /** What the running service is made of, for tests. */
 export const contexts = new WeakMap<RunningService, Ctx>();
 
 export const hooksService = defineService({
   name: 'hooks',
+  encrypted: [
+    { table: 'hooks.hooks', column: 'trigger_token', key: ['hook_group_id', 'hook_id'], context: row => tokenContext(hookOf(row)) },
+    { table: 'hooks.fires', column: 'task_id', key: ['id'], also: ['hook_group_id', 'hook_id'], context: row => taskContext(hookOf(row)) },
+  ],
   settings: {
     deniedExchanges: jsonSetting(
       'HOOKS_BINDING_DENYLIST',
@@ -84,7 +91,6 @@ export const hooksService = defineService({
         run(sendMails, ctx),
         run(forgetEvents, ctx),
         run(expireLastFires, ctx),
-        run(reencryptTokens, ctx),
       ],
       subscriptions: [makeSubscription(ctx)],
       // should they have been forgotten, because no process served them for long

@@ -1,8 +1,7 @@
-/** What is forgotten and encrypted anew, now and then. */
+/** What is forgotten, now and then. */
 import { loop } from '../../platform/loop.ts';
-import { type Ctx, decryptToken, encryptToken } from './ctx.ts';
+import type { Ctx } from './ctx.ts';
 import { deleteDoneFires } from './fires.db.ts';
-import { listTokensNotUnder, replaceStoredToken } from './hooks.db.ts';
 import { deleteOldLastFires } from './last-fires.db.ts';
 
 const MINUTE_MS = 60_000;
@@ -24,20 +23,4 @@ export const expireLastFires = loop<Ctx>({
   everyMs: HOUR_MS,
   batch: 1_000,
   run: ({ platform: { db, clock } }, limit) => deleteOldLastFires(db, new Date(clock.nowMs() - LAST_FIRES_MS), limit),
-});
-
-/** Moves trigger tokens under the newest key, so that an older one can be taken off the ring. The tokens themselves stay. */
-export const reencryptTokens = loop<Ctx>({
-  name: 'hooks/reencrypt-tokens',
-  everyMs: HOUR_MS,
-  batch: 100,
-  run: async (ctx, limit) => {
-    const { db, keyring } = ctx.platform;
-    const [version, keyId] = keyring.encrypt('', '').split(':');
-    const stale = await listTokensNotUnder(db, `${version}:${keyId}:`, limit);
-    for (const hook of stale) {
-      await replaceStoredToken(db, hook, hook.triggerToken, encryptToken(ctx, hook, decryptToken(ctx, hook, hook.triggerToken)));
-    }
-    return stale.length;
-  },
 });

@@ -6,7 +6,7 @@ import { inputError } from '../../platform/errors.ts';
 import { loop, run } from '../../platform/loop.ts';
 import { type Handlers, defineService, serve } from '../../platform/service.ts';
 import { makeLoginRoute } from './routes.ts';
-import { type Sessions, makeSessions } from './session.ts';
+import { type Sessions, makeSessions, placeOf } from './session.ts';
 import { deleteExpired } from './sessions.db.ts';
 
 interface LoginCtx {
@@ -45,6 +45,10 @@ const handlers: Handlers<typeof loginApi, LoginCtx> = {
 
 export const login = defineService({
   name: 'login',
+  encrypted: [
+    { table: 'login.links', column: 'credentials', key: ['token_hash'], context: ({ tokenHash = '' }) => placeOf('links', tokenHash) },
+    { table: 'login.sessions', column: 'credentials', key: ['id_hash'], context: ({ idHash = '' }) => placeOf('sessions', idHash) },
+  ],
   settings: {},
   start: ({ db, clock, random, keyring, log, rootUrl }) => {
     const sessions = makeSessions({ db, clock, random, keyring, log });

@@ -40,7 +40,7 @@ export const refreshAt = ({ expires }: Session): Date => new Date(expires.getTim
 
 const hashOf = (secret: string): string => createHash('sha256').update(secret).digest('base64url');
 /** The place of encrypted credentials: neither a link's nor a session's can be moved to another row. */
-const placeOf = (table: 'links' | 'sessions', hash: string): string => `login.${table}/${hash}`;
+export const placeOf = (table: 'links' | 'sessions', hash: string): string => `login.${table}/${hash}`;
 
 export const makeSessions = (context: { db: Db; clock: Clock; random: Random; keyring: Keyring; log: Log }): Sessions => {
   const { db, clock, random, keyring, log } = context;

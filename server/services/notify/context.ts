@@ -2,6 +2,7 @@
 import type { NotificationType } from '@tscluster/api/notify/deliveries.ts';
 import type { queueApi } from '@tscluster/api/queue/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
+import type { Sandbox } from '../../platform/sandbox/sandbox.ts';
 import type { Platform } from '../../platform/service.ts';
 import type { Channel, Sender } from './channels/channel.ts';
 
@@ -15,6 +16,8 @@ export interface NotifyCtx extends Pick<Platform, 'db' | 'clock' | 'random' | 'l
   readonly queue: Pick<Client<typeof queueApi>, 'task' | 'listTaskGroup'>;
   readonly channels: readonly OpenChannel[];
   readonly channelOf: (type: NotificationType) => OpenChannel;
+  /** Runs the templates that tasks bring along. */
+  readonly sandbox: Sandbox;
   /** There may be deliveries to take. */
   readonly wake: () => void;
   /** There may be groups to announce. */

@@ -24,7 +24,7 @@ const compose = async (ctx: NotifyCtx, channel: Channel, delivery: TakenDelivery
   if (cause.kind === 'group') {
     return channel.aboutGroup(makeGroupContext(ctx.rootUrl, cause.summary), address, type);
   }
-  return channel.aboutTask(makeTaskContext(ctx.rootUrl, await readTask(cause.status.taskId), cause.status), address, type);
+  return channel.aboutTask(makeTaskContext(ctx, await readTask(cause.status.taskId), cause.status), address, type);
 };
 
 /** The message, made and admitted, or undefined when nothing is to be sent after all; both are noted. */

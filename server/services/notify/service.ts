@@ -4,6 +4,7 @@ import type { NotificationType } from '@tscluster/api/notify/deliveries.ts';
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { integer, jsonSetting, type Settings, text } from '../../platform/config.ts';
 import { run } from '../../platform/loop.ts';
+import { openSandbox } from '../../platform/sandbox/sandbox.ts';
 import { defineService, serve } from '../../platform/service.ts';
 import { channels } from './channels/all.ts';
 import type { NotifyCtx, OpenChannel } from './context.ts';
@@ -89,6 +90,7 @@ export const notifyService = defineService({
       rootUrl,
       queue: platform.client(queueApi, 'notify', { retries: 0 }),
       channels: opened,
+      sandbox: openSandbox(),
       channelOf: (type: NotificationType) => byType.get(type) as OpenChannel,
       wake: () => platform.notify(NOTIFICATION),
       wakeGroups: () => platform.notify(GROUPS),
@@ -118,7 +120,7 @@ export const notifyService = defineService({
       subscriptions: [taskSubscription(ctx), groupSubscription(ctx)],
       close: async () => {
         stopListening.forEach(stop => stop());
-        await Promise.all(opened.map(async each => each.sender?.close?.()));
+        await Promise.all([ctx.sandbox.close(), ...opened.map(async each => each.sender?.close?.())]);
       },
     };
   },

@@ -1,5 +1,7 @@
 /** What messages are made from: a task in some state, or a group that has ended. */
 import type { TaskDefinition, TaskState, TaskStatus } from '@tscluster/api/queue/tasks.ts';
+import type { Sandbox } from '../../platform/sandbox/sandbox.ts';
+import { makeRender, type Render } from './customise.ts';
 import type { GroupResult } from './routes.ts';
 
 export interface TaskContext {
@@ -15,6 +17,8 @@ export interface TaskContext {
   readonly runCount: number;
   /** The task's own wishes (`extra.notify`). */
   readonly custom: Readonly<Record<string, unknown>>;
+  /** Renders one of them, which are templates. */
+  readonly render: Render;
 }
 
 /** A task that did not do what it should. */
@@ -52,17 +56,23 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 export const taskHref = (rootUrl: string, taskId: string): string => `${rootUrl}/tasks/${taskId}`;
 const groupHref = (rootUrl: string, taskGroupId: string): string => `${rootUrl}/tasks/groups/${taskGroupId}/tasks`;
 
-export const makeTaskContext = (rootUrl: string, task: TaskDefinition, status: TaskStatus): TaskContext => {
+export const makeTaskContext = (
+  { rootUrl, sandbox }: { readonly rootUrl: string; readonly sandbox: Pick<Sandbox, 'render'> },
+  task: TaskDefinition,
+  status: TaskStatus,
+): TaskContext => {
   const custom = task.extra['notify'];
+  const { taskId, taskGroupId } = status;
   return {
     rootUrl,
-    taskId: status.taskId,
+    taskId,
     task,
     status,
-    href: taskHref(rootUrl, status.taskId),
-    groupHref: groupHref(rootUrl, status.taskGroupId),
+    href: taskHref(rootUrl, taskId),
+    groupHref: groupHref(rootUrl, taskGroupId),
     runCount: status.runs.length,
     custom: isObject(custom) ? custom : {},
+    render: makeRender(sandbox, { task, status, taskId, rootUrl }),
   };
 };
 

@@ -180,6 +180,13 @@ describe('an email about a task', () => {
     ['template', { template: { $eval: 'x' } }, 'html', /max-width: 580px/],
     ['template that is none', { template: 'huge' }, 'html', /max-width: 580px/],
     ['things that are nothing', { subject: '', content: null, link: false, template: 0 }, 'subject', /^Task completed: /],
+    [
+      'content that never ends',
+      { content: { $map: { $eval: 'range(0, 100000000)' }, 'each(x)': '${x}' } },
+      'text',
+      /^Error parsing custom message: It took /,
+    ],
+    ['content that is huge', { content: { $map: { $eval: 'range(0, 30000)' }, 'each(x)': '${x}' } }, 'text', /^\["0","1",.*…\n/],
     ['content that is no text', { content: { $eval: '[1, 2]' } }, 'text', /^\[1,2\]/],
   ] as const)('is sent whatever is wrong with its %s', async (_what, email, part, expected) => {
     const taskId = await server.create([`notify.email.${newAddress()}.on-any`], { extra: { notify: { email } } });

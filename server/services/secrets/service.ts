@@ -88,6 +88,7 @@ export const expireSecrets = loop<SecretsCtx>({
 
 export const secretsService = defineService({
   name: 'secrets',
+  encrypted: [{ table: 'secrets.secrets', column: 'encrypted', key: ['name'], context: ({ name = '' }) => secretContext(name) }],
   settings: {},
   start: platform => {
     const { db, clock, keyring, log } = platform;
