@@ -44,10 +44,6 @@ export class LoggedEvents {
     this.#row = row;
   }
 
-  get sizeBytes(): number {
-    return this.#row.msg.length;
-  }
-
   /** Whether an event of one of these exchanges may be in it; false only when none is. */
   mentions(exchanges: Iterable<string>): boolean {
     for (const exchange of exchanges) {

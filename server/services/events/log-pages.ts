@@ -1,88 +1,108 @@
 /**
- * Pages of the event log for listeners that are behind. Rows below the hub's position never change, so a page is read once for all who want it: after a
- * restart everybody resumes at about the same place. Few are read at a time, and what is kept is bounded.
+ * Pages of the event log for listeners that are behind. A row never changes, so it is read once for all who want it: after a restart everybody resumes at
+ * about the same place, and a transaction with thousands of events is sent in many steps. Few reads are under way at a time, what is kept is bounded, and
+ * nothing is kept when nobody is behind.
  */
 import type { Db } from '../../db/sql.ts';
 import { readEventLog } from '../../platform/event-log.ts';
 import { LoggedEvents } from './live-event.ts';
 
 export const PAGE_ROWS = 64;
-const MAX_KEPT_BYTES = 16 * 1024 * 1024;
+/** Of text; what is made of it is some times larger. */
+const MAX_KEPT_BYTES = 8 * 1024 * 1024;
 const MAX_READS = 2;
 
 export interface LogPages {
-  /** Rows after `seq`, at least one, in order and none left out; undefined when the row `seq + 1` was removed. There must be such a row below the position. */
+  /** Call before the first `after`, and `close` when no more pages are needed. */
+  open(): void;
+  close(): void;
+  /** Rows after `seq`, at least one, in order and none left out; undefined when row `seq + 1` was removed. It must not be beyond the position. */
   after(seq: number): Promise<readonly LoggedEvents[] | undefined>;
+}
+
+interface Page {
+  /** Consecutive; of the newest page not all yet. */
+  readonly rows: LoggedEvents[];
+  bytes: number;
+  /** The read under way. */
+  reading: Promise<void> | undefined;
 }
 
 /** @param position the last row that may be handed out */
 export const makeLogPages = (db: Db, position: () => number): LogPages => {
-  const kept = new Map<number, { rows: readonly LoggedEvents[]; bytes: number }>();
-  const underWay = new Map<number, Promise<readonly LoggedEvents[]>>();
+  const pages = new Map<number, Page>();
   const waiting: (() => void)[] = [];
+  let users = 0;
   let reads = 0;
-  let keptBytes = 0;
+  let bytes = 0;
 
-  const keep = (page: number, rows: readonly LoggedEvents[]): void => {
-    const bytes = rows.reduce((sum, row) => sum + row.sizeBytes, 0);
-    kept.set(page, { rows, bytes });
-    keptBytes += bytes;
-    for (const [oldest, entry] of kept) {
-      if (keptBytes <= MAX_KEPT_BYTES || oldest === page) {
-        break;
+  /** Throws away the pages used longest ago. */
+  const shrink = (): void => {
+    for (const [number, page] of pages) {
+      if (bytes <= MAX_KEPT_BYTES || pages.size === 1) {
+        return;
       }
-      kept.delete(oldest);
-      keptBytes -= entry.bytes;
+      pages.delete(number);
+      bytes -= page.bytes;
     }
   };
 
-  const read = async (page: number): Promise<readonly LoggedEvents[]> => {
+  const requirePage = (number: number): Page => {
+    const page = pages.get(number) ?? { rows: [], bytes: 0, reading: undefined };
+    pages.delete(number);
+    pages.set(number, page);
+    return page;
+  };
+
+  /** Adds the rows that a page lacks. */
+  const read = async (number: number, page: Page): Promise<void> => {
     while (reads >= MAX_READS) {
       await new Promise<void>(resolve => waiting.push(resolve));
     }
     reads += 1;
     try {
-      const last = page * PAGE_ROWS + PAGE_ROWS - 1;
-      const isComplete = last <= position();
-      const rows = (await readEventLog(db, page * PAGE_ROWS - 1, PAGE_ROWS))
-        .filter(({ seq }) => seq <= last)
-        .map(row => new LoggedEvents(row));
-      if (isComplete) {
-        keep(page, rows);
+      const end = (number + 1) * PAGE_ROWS;
+      const from = page.rows.at(-1)?.seq ?? number * PAGE_ROWS - 1;
+      for (const row of await readEventLog(db, from, end - 1 - from)) {
+        if (row.seq < end) {
+          page.rows.push(new LoggedEvents(row));
+          page.bytes += row.msg.length;
+          bytes += pages.get(number) === page ? row.msg.length : 0;
+        }
       }
-      return rows;
+      shrink();
     } finally {
       reads -= 1;
+      page.reading = undefined;
       waiting.shift()?.();
     }
   };
 
-  const pageOf = async (page: number): Promise<readonly LoggedEvents[]> => {
-    const found = kept.get(page);
-    if (found) {
-      kept.delete(page); // the one used last is thrown away last
-      kept.set(page, found);
-      return found.rows;
-    }
-    let reading = underWay.get(page);
-    if (!reading) {
-      reading = read(page).finally(() => underWay.delete(page));
-      underWay.set(page, reading);
-    }
-    return reading;
+  const find = ({ rows }: Page, seq: number): readonly LoggedEvents[] | undefined => {
+    const at = rows.findIndex(row => row.seq > seq);
+    return rows[at]?.seq === seq + 1 ? rows.slice(at).filter(row => row.seq <= position()) : undefined;
   };
 
   return {
-    after: async seq => {
-      const page = Math.floor((seq + 1) / PAGE_ROWS);
-      // one that was under way when the row was appended lacks it
-      for (const rows of [await pageOf(page), undefined]) {
-        const found = (rows ?? (await pageOf(page))).filter(row => row.seq > seq && row.seq <= position());
-        if (found[0]?.seq === seq + 1) {
-          return found;
-        }
+    open: () => {
+      users += 1;
+    },
+    close: () => {
+      users -= 1;
+      if (users === 0) {
+        pages.clear();
+        bytes = 0;
       }
-      return undefined;
+    },
+    after: async seq => {
+      const number = Math.floor((seq + 1) / PAGE_ROWS);
+      const page = requirePage(number);
+      // a read that was under way may have begun before the row was appended
+      for (let tries = 0; tries < 2 && !find(page, seq); tries++) {
+        page.reading ??= read(number, page);
+        await page.reading;
+      }
+      return find(page, seq);
     },
   };
 };

@@ -199,10 +199,13 @@ export const startStream = (options: StreamOptions): Stream => {
   const fallBehind = (): void => {
     isLive = false;
     hub.stopLive(listener);
-    catchUp().catch((error: unknown) => {
-      options.log.error({ err: error }, 'an event stream could not go on');
-      end('InternalServerError', 'The events could not be read. Connect again with the last id, and nothing is missed.');
-    });
+    hub.pages.open();
+    catchUp()
+      .catch((error: unknown) => {
+        options.log.error({ err: error }, 'an event stream could not go on');
+        end('InternalServerError', 'The events could not be read. Connect again with the last id, and nothing is missed.');
+      })
+      .finally(() => hub.pages.close());
   };
 
   const beat = (): void => {
