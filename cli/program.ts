@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { apiCommand } from './commands/api.ts';
 import { fromNowCommand, slugidCommand, VERSION, versionCommand } from './commands/basics.ts';
+import { graphCommand } from './commands/graph.ts';
 import { groupCommand } from './commands/group.ts';
 import { hooksCommand } from './commands/hooks.ts';
 import { indexCommand } from './commands/index-tasks.ts';
@@ -36,6 +37,7 @@ Set DEBUG=1 to see where an error comes from.
     dbCommand(),
     pushCommand(context),
     taskCommand(context),
+    graphCommand(context),
     groupCommand(context),
     hooksCommand(context),
     indexCommand(context),

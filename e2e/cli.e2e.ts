@@ -223,6 +223,50 @@ describe('a push', () => {
   });
 });
 
+describe('a graph', () => {
+  test('is created whole or not at all, and run again from a task on', async () => {
+    const { installation, taskcluster } = await start();
+    const [first, second] = ['fN1SbArXTPSVFNUvaOlinQ', 'VQfSjo3vQZCTAhaOLKN6rA'];
+    const task = (name: string, more: object = {}) => ({
+      taskQueueId: 'local/process',
+      created: { $fromNow: '0 seconds' },
+      deadline: { $fromNow: '1 hour' },
+      payload: { command: [['true']], maxRunTime: 60 },
+      metadata: { name, description: '', owner: 'o@example.com', source: 'https://example.com' },
+      ...more,
+    });
+    const graph = (change: object = {}) =>
+      JSON.stringify({
+        tasks: [
+          { taskId: second, task: task('second', { dependencies: [first] }) },
+          { taskId: first, task: task('first', change) },
+        ],
+      });
+    const group = ['--group', first];
+    const refused = await taskcluster(['graph', 'submit', ...group], graph({ dependencies: [second], retries: 99 }));
+    expect(refused.status).toBe(2);
+    expect(refused.err).toContain('The tasks were refused, and none was created:');
+    expect(refused.err).toContain('(/tasks/1/task/retries)');
+    expect((await taskcluster(['task', 'status', first])).status).toBe(2);
+    expect(await taskcluster(['graph', 'submit', '--dry-run', ...group], graph())).toMatchObject({
+      status: 0,
+      out: 'Nothing is wrong with these 2 tasks.\n',
+    });
+    expect((await taskcluster(['task', 'status', first])).status).toBe(2);
+    expect(await taskcluster(['graph', 'submit', ...group], graph())).toMatchObject({
+      status: 0,
+      out: `Task group ${first}: 2 tasks created.\n`,
+    });
+    expect((await taskcluster(['group', 'status', '--watch', first])).status).toBe(0);
+    const rerun = await taskcluster(['task', 'rerun', '--force', '--downstream', first]);
+    expect(rerun).toMatchObject({ status: 0, err: expect.stringContaining('1 tasks downstream wait for it again.') as string });
+    expect((await taskcluster(['group', 'status', '--watch', first])).status).toBe(0);
+    const { rootUrl } = installation;
+    const status = (await (await fetch(`${rootUrl}/api/queue/v1/task/${second}/status`)).json()) as { status: { runs: unknown[] } };
+    expect(status.status.runs.length).toBe(2);
+  });
+});
+
 describe('the index and caches', () => {
   test('tasks are found by path, with what ran there; caches are purged', async () => {
     const { taskcluster } = await start();

@@ -6,9 +6,9 @@ import { readFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { slugid } from '@tscluster/client/clock.ts';
-import { ApiCallError } from '@tscluster/client/client.ts';
 import { leaf } from '../command.ts';
-import { connect, note, printJson, type Context, type Installation, type QueueClient } from '../context.ts';
+import { connect, note, printJson, type Context, type Installation } from '../context.ts';
+import { type GraphTask, submitGraph } from '../graph.ts';
 import { Problem } from '../problem.ts';
 import { makePushEvent, parseRemote } from '../push/event.ts';
 import {
@@ -107,20 +107,12 @@ const readFileOf = async (git: Git, commit: string, borrowed: Borrowed): Promise
   return text;
 };
 
-const createTasks = async (context: Context, installation: Installation, rendered: Rendered): Promise<void> => {
-  for (const [index, task] of rendered.tasks.entries()) {
-    try {
-      // what the template made is the queue's to judge
-      const definition = task.definition as Parameters<QueueClient['createTask']>[1];
-      await installation.queue.createTask({ taskId: task.taskId }, definition);
-    } catch (error) {
-      if (error instanceof ApiCallError && index > 0) {
-        await note(context, `${index} of ${rendered.tasks.length} tasks were created before "${nameOf(task)}" was refused.`);
-      }
-      throw error instanceof ApiCallError
-        ? new ApiCallError(`The task "${nameOf(task)}" was refused.\n${error.message}`, error.code, error.statusCode, error.body)
-        : error;
-    }
+const createTasks = async (installation: Installation, rendered: Rendered): Promise<void> => {
+  const names = new Map(rendered.tasks.map(task => [task.taskId, nameOf(task)]));
+  for (const [taskGroupId, tasks] of Map.groupBy(rendered.tasks, task => task.taskGroupId)) {
+    // what the template made is the queue's to judge
+    const graph = tasks.map(({ taskId, definition }) => ({ taskId, task: definition as GraphTask['task'] }));
+    await submitGraph(installation, taskGroupId, graph, { nameOf: taskId => names.get(taskId) ?? taskId });
   }
 };
 
@@ -171,7 +163,7 @@ const push = async (context: Context, folder: string, options: PushOptions): Pro
   const bundle = await writeBundle(borrowed, commit, branch);
   const sizeBytes = await uploadSource(context, installation, source, bundle, options.project);
   await note(context, `Source of ${commit.slice(0, 12)} on ${branch}: ${(sizeBytes / 1e6).toFixed(1)} MB uploaded.`);
-  await createTasks(context, installation, rendered);
+  await createTasks(installation, rendered);
   const groupIds = [...new Set(rendered.tasks.map(task => task.taskGroupId))];
   for (const groupId of groupIds) {
     await note(context, `Task group ${groupId}: ${installation.rootUrl}/tasks/groups/${groupId}`);

@@ -116,6 +116,7 @@ interface ChangeOptions {
   readonly noop?: boolean;
   readonly confirm?: boolean;
   readonly force?: boolean;
+  readonly downstream?: boolean;
   readonly json?: boolean;
 }
 
@@ -124,7 +125,7 @@ const changeCommand = (
   context: Context,
   verb: 'cancel' | 'rerun',
   description: string,
-  change: (queue: QueueClient, taskId: string) => Promise<{ status: TaskStatus }>,
+  change: (queue: QueueClient, taskId: string, options: ChangeOptions) => Promise<{ status: TaskStatus; waiting?: number }>,
   refuse: (status: TaskStatus, options: ChangeOptions) => void,
 ): Command =>
   onTask(verb, description)
@@ -143,10 +144,15 @@ const changeCommand = (
         await note(context, 'Nothing was changed.');
         return;
       }
-      const changed = (await change(queue, taskId)).status;
-      await (options.json
-        ? printJson(context, changed)
-        : print(context, stateText({ state: changed.state, reasonResolved: changed.runs.at(-1)?.reasonResolved })));
+      const { status: changed, waiting } = await change(queue, taskId, options);
+      if (options.json) {
+        await printJson(context, changed);
+        return;
+      }
+      await print(context, stateText({ state: changed.state, reasonResolved: changed.runs.at(-1)?.reasonResolved }));
+      if (waiting) {
+        await note(context, `${waiting} tasks downstream wait for it again.`);
+      }
     });
 
 const cancelCommand = (context: Context): Command =>
@@ -163,7 +169,7 @@ const rerunCommand = (context: Context): Command =>
     context,
     'rerun',
     'run a resolved task again',
-    (queue, taskId) => queue.rerunTask({ taskId }),
+    (queue, taskId, { downstream }) => (downstream ? queue.rerunDownstream({ taskId }) : queue.rerunTask({ taskId })),
     (status, options) => {
       if (!options.force && status.state === 'completed') {
         throw new Problem(
@@ -175,7 +181,9 @@ const rerunCommand = (context: Context): Command =>
         throw new Problem(`Task ${status.taskId} is ${status.state}: there is nothing to run again yet.`);
       }
     },
-  ).option('-f, --force', 'also if it has completed');
+  )
+    .option('-f, --force', 'also if it has completed')
+    .option('--downstream', 'and everything that depends on it, each when its dependencies are done again');
 
 export const taskCommand = (context: Context): Command => {
   const command = new Command('task').description('create, read and change single tasks').enablePositionalOptions();

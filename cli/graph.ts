@@ -1,0 +1,85 @@
+/** Whole graphs: submitted in one call, all or nothing, with everything that is wrong told at once. */
+import { schedulerApi, type SubmittedGraph, type GraphProblem, type submitGraphRequest } from '@tscluster/api/scheduler/api.ts';
+import type { TypeOf } from '@tscluster/api/schema.ts';
+import { ApiCallError } from '@tscluster/client/client.ts';
+import type { Installation, QueueClient } from './context.ts';
+import { plain } from './render/table.ts';
+
+export type GraphTask = TypeOf<typeof submitGraphRequest>['tasks'][number];
+
+const MAX_SHOWN = 20;
+
+const problemsOf = (error: ApiCallError): { problems: readonly GraphProblem[]; problemCount: number } | undefined => {
+  const { details } = (error.body ?? {}) as { details?: { problems?: readonly GraphProblem[]; problemCount?: number } };
+  return details?.problems ? { problems: details.problems, problemCount: details.problemCount ?? details.problems.length } : undefined;
+};
+
+/** A refusal with a line for each problem; anything else as it is. */
+const explainRefusal = (error: unknown, nameOf: (taskId: string) => string): unknown => {
+  const found = error instanceof ApiCallError ? problemsOf(error) : undefined;
+  if (!(error instanceof ApiCallError) || !found) {
+    return error;
+  }
+  const shown = found.problems.slice(0, MAX_SHOWN);
+  const lines = shown.map(
+    ({ taskId, field, message }) => `  ${plain(taskId === undefined ? 'the graph' : nameOf(taskId))} (${field}): ${message}`,
+  );
+  const more = found.problemCount > shown.length ? [`  … and ${found.problemCount - shown.length} more`] : [];
+  const text = [`The tasks were refused, and none was created:`, ...lines, ...more].join('\n');
+  return new ApiCallError(text, error.code, error.statusCode, error.body);
+};
+
+/**
+ * Creates the tasks of a group, or only checks them. On an installation without the scheduler's API they are created one by one, those first that
+ * others need.
+ *
+ * @throws {ApiCallError} when they are refused: one line per problem
+ */
+export const submitGraph = async (
+  installation: Installation,
+  taskGroupId: string,
+  tasks: readonly GraphTask[],
+  options: { readonly dryRun?: boolean; readonly nameOf?: (taskId: string) => string } = {},
+): Promise<SubmittedGraph | undefined> => {
+  const { dryRun = false, nameOf = (taskId: string) => taskId } = options;
+  const scheduler = installation.client(schedulerApi);
+  try {
+    return await (dryRun ? scheduler.checkGraph : scheduler.submitGraph)({ taskGroupId }, { tasks: [...tasks] });
+  } catch (error) {
+    if (error instanceof ApiCallError && error.statusCode === 404 && !dryRun) {
+      await createOneByOne(installation.queue, tasks, nameOf);
+      return undefined;
+    }
+    throw explainRefusal(error, nameOf);
+  }
+};
+
+const createOneByOne = async (queue: QueueClient, tasks: readonly GraphTask[], nameOf: (taskId: string) => string): Promise<void> => {
+  const left = new Map(tasks.map(each => [each.taskId, each]));
+  const create = async (each: GraphTask): Promise<void> => {
+    left.delete(each.taskId);
+    for (const required of each.task.dependencies ?? []) {
+      const first = left.get(required);
+      if (first) {
+        await create(first);
+      }
+    }
+    try {
+      await queue.createTask({ taskId: each.taskId }, each.task);
+    } catch (error) {
+      throw error instanceof ApiCallError
+        ? new ApiCallError(
+            `The task "${plain(nameOf(each.taskId))}" was refused.\n${error.message}`,
+            error.code,
+            error.statusCode,
+            error.body,
+          )
+        : error;
+    }
+  };
+  for (const each of tasks) {
+    if (left.has(each.taskId)) {
+      await create(each);
+    }
+  }
+};
