@@ -171,6 +171,37 @@ export const groupLists = (target: Target, count: number): Promise<Percentiles> 
     return percentiles(times);
   });
 
+const GRAPH_TASKS = 10_000;
+const EDGES_PER_TASK = 3;
+
+/** Graphs of 10,000 tasks and 30,000 edges, each in one call. The request's text is made beforehand. */
+export const graphs = (target: Target, count: number): Promise<Percentiles> =>
+  withConnections(target, 1, async ([connection]) => {
+    const times: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const taskGroupId = slugid();
+      const ids = Array.from({ length: GRAPH_TASKS }, slugid);
+      const tasks = ids.map((taskId, at) => ({
+        taskId,
+        task: aTask('bench/graph', {
+          taskGroupId,
+          dependencies:
+            at <= EDGES_PER_TASK
+              ? []
+              : [1, 2, 3].map(step => ids[Math.floor(at / step) - 1] as string).filter((id, n, all) => all.indexOf(id) === n),
+        }),
+      }));
+      const body = JSON.stringify({ tasks });
+      const startedMs = performance.now();
+      const reply = await (connection as Connection).send('PUT', `/api/scheduler/v1/graph/${taskGroupId}`, target.credentials, body);
+      times.push(performance.now() - startedMs);
+      if (reply.status !== 200) {
+        throw new Error(`The graph was refused: ${reply.body.slice(0, 500)}`);
+      }
+    }
+    return percentiles(times);
+  });
+
 /** A signed call that does next to nothing, 16 at once. */
 export const signedNoOps = (target: Target, count: number): Promise<Measured> =>
   withConnections(target, 16, connections =>
