@@ -6,8 +6,10 @@ import { graphCommand } from './commands/graph.ts';
 import { groupCommand } from './commands/group.ts';
 import { hooksCommand } from './commands/hooks.ts';
 import { indexCommand } from './commands/index-tasks.ts';
+import { notifyCommand } from './commands/notify.ts';
 import { purgeCacheCommand } from './commands/purge-cache.ts';
 import { pushCommand } from './commands/push.ts';
+import { secretCommand } from './commands/secret.ts';
 import { dbCommand, serveCommand } from './commands/serve.ts';
 import { signinCommand } from './commands/signin.ts';
 import { taskCommand } from './commands/task.ts';
@@ -42,6 +44,8 @@ Set DEBUG=1 to see where an error comes from.
     hooksCommand(context),
     indexCommand(context),
     purgeCacheCommand(context),
+    secretCommand(context),
+    notifyCommand(context),
     apiCommand(context),
     signinCommand(context),
     slugidCommand(context),
