@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { apiCommand } from './commands/api.ts';
 import { fromNowCommand, slugidCommand, VERSION, versionCommand } from './commands/basics.ts';
 import { graphCommand } from './commands/graph.ts';
+import { eventsCommand } from './commands/events.ts';
 import { groupCommand } from './commands/group.ts';
 import { hooksCommand } from './commands/hooks.ts';
 import { indexCommand } from './commands/index-tasks.ts';
@@ -41,6 +42,7 @@ Set DEBUG=1 to see where an error comes from.
     taskCommand(context),
     graphCommand(context),
     groupCommand(context),
+    eventsCommand(context),
     hooksCommand(context),
     indexCommand(context),
     purgeCacheCommand(context),

@@ -14,6 +14,7 @@ const file = join(folder, 'taskcluster-client.js');
 const ENTRY = 'virtual:taskcluster-client';
 const SOURCE = `
 export { createClient, ApiCallError, ConnectionError } from '@tscluster/client/client.ts';
+export { listen } from '@tscluster/client/events.ts';
 export { downloadArtifact, uploadArtifact } from '@tscluster/client/artifacts.ts';
 export { apis } from '@tscluster/api/all.ts';
 `;
