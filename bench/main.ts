@@ -12,7 +12,19 @@ import pg from 'pg';
 import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
 import { type Measured, type Percentiles, residentMiB } from './measure.ts';
 import { pgbench } from './pgbench.ts';
-import { type Target, chainHops, creates, graphs, groupLists, handOffs, lifecycles, manyRoles, reads, signedNoOps } from './suites.ts';
+import {
+  type Target,
+  chainHops,
+  creates,
+  graphs,
+  groupLists,
+  handOffs,
+  lifecycles,
+  manyRoles,
+  reads,
+  secretReads,
+  signedNoOps,
+} from './suites.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 const { values: options } = parseArgs({
@@ -97,6 +109,7 @@ try {
   await suite('chain', 'hop in a chain, p50 / p95 / p99', 'p50 ≤ 2 ms', async () => latency(await chainHops(target, times(500))));
   await suite('status', 'status, 16 at once', '≥ 14,000/s', async () => rate(await reads(target, times(40_000), 'status')));
   await suite('task', 'task, 16 at once', '≥ 12,000/s', async () => rate(await reads(target, times(40_000), 'task')));
+  await suite('secrets', 'get a secret, 16 at once', '≥ 10,000/s', async () => rate(await secretReads(target, times(40_000))));
   await suite('list', 'list a group of 2,000, p50 / p95 / p99', '≤ 70 ms', async () => latency(await groupLists(target, times(20))));
   await suite('graph', 'graph of 10,000 tasks and 30,000 edges in one call, p50 / p95 / p99', '≤ 1,000 ms', async () =>
     latency(await graphs(target, times(20))),

@@ -142,6 +142,25 @@ export const reads = (target: Target, count: number, what: 'status' | 'task'): P
     });
   });
 
+/** A read of one of some secrets, 16 at once. */
+export const secretReads = (target: Target, count: number): Promise<Measured> =>
+  withConnections(target, 16, async connections => {
+    const path = (i: number): string => `/api/secrets/v1/secret/bench/${i % 64}`;
+    const expires = new Date(Date.now() + 86_400_000).toISOString();
+    for (let i = 0; i < 64; i++) {
+      await (connections[0] as Connection).call('PUT', path(i), target.credentials, { secret: { token: 'x'.repeat(200), i }, expires });
+    }
+    return measure(target.pids, async () => {
+      await inParallel(16, count, async (w, i) => {
+        const reply = await (connections[w] as Connection).send('GET', path(i), target.credentials);
+        if (reply.status !== 200) {
+          throw new Error(reply.body);
+        }
+      });
+      return count;
+    });
+  });
+
 /** Listing a group of 2,000 tasks, both pages; milliseconds. */
 export const groupLists = (target: Target, count: number): Promise<Percentiles> =>
   withConnections(target, 16, async connections => {

@@ -7,6 +7,7 @@ import { eventsCommand } from './commands/events.ts';
 import { groupCommand } from './commands/group.ts';
 import { hooksCommand } from './commands/hooks.ts';
 import { indexCommand } from './commands/index-tasks.ts';
+import { keysCommand } from './commands/keys.ts';
 import { notifyCommand } from './commands/notify.ts';
 import { purgeCacheCommand } from './commands/purge-cache.ts';
 import { pushCommand } from './commands/push.ts';
@@ -38,6 +39,7 @@ Set DEBUG=1 to see where an error comes from.
     upCommand(),
     serveCommand(),
     dbCommand(),
+    keysCommand(context),
     pushCommand(context),
     taskCommand(context),
     graphCommand(context),

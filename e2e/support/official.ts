@@ -44,6 +44,8 @@ export const taskcluster = untyped as unknown as {
   readonly Index: ServiceClass;
   readonly Hooks: ServiceClass;
   readonly PurgeCache: ServiceClass;
+  readonly Secrets: ServiceClass;
+  readonly Notify: ServiceClass;
   readonly Object: ServiceClass;
   createTemporaryCredentials(options: {
     readonly clientId?: string;

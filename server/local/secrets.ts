@@ -32,6 +32,44 @@ const isSecrets = (value: unknown): value is Secrets => {
 
 const base64 = (random: Random): string => Buffer.from(random.bytes(32)).toString('base64');
 
+/** A key for encrypted columns, with an id of its own. */
+export const makeKey = (random: Random): Secrets['keys'][number] => ({
+  id: crypto.createHash('sha256').update(random.bytes(32)).digest('hex').slice(0, 8),
+  key: base64(random),
+});
+
+export const secretsFile = (dataDir: string): string => path.join(dataDir, 'secrets.json');
+
+/** Reads the file; undefined when there is none. @throws {StartProblem} when it cannot be read, or is damaged */
+export const readSecrets = async (dataDir: string): Promise<Secrets | undefined> => {
+  const file = secretsFile(dataDir);
+  const text = await fs.readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') {
+      return undefined;
+    }
+    throw new StartProblem(`${file} cannot be read: ${error.message}`, { cause: error });
+  });
+  if (text === undefined) {
+    return undefined;
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    parsed = undefined;
+  }
+  if (!isSecrets(parsed)) {
+    throw new StartProblem(`${file} is damaged. Put it back from a backup, or start anew with another folder (--data-dir DIR).`);
+  }
+  return parsed;
+};
+
+/** Replaces the file. @throws {StartProblem} when the file system does not let us */
+export const writeSecrets = async (dataDir: string, secrets: Secrets): Promise<void> => {
+  const file = secretsFile(dataDir);
+  await explainFileErrors(file, () => writePrivateFile(file, `${JSON.stringify(secrets, null, 2)}\n`));
+};
+
 /**
  * Reads the secrets, or makes them; adds a token for each client that has none yet.
  *
@@ -43,43 +81,19 @@ export const loadSecrets = async (
   hasDatabase: boolean,
   random: Random,
 ): Promise<Secrets> => {
-  const file = path.join(dataDir, 'secrets.json');
-  const text = await fs.readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') {
-      return undefined;
-    }
-    throw new StartProblem(`${file} cannot be read: ${error.message}`, { cause: error });
-  });
-  let secrets: Secrets;
-  if (text === undefined) {
-    if (hasDatabase) {
-      throw new StartProblem(
-        `${file} is missing, and with it the keys of the database beside it. Put the file back from a backup, or start anew with another folder (--data-dir DIR).`,
-      );
-    }
-    secrets = {
-      accessTokens: {},
-      keys: [{ id: crypto.createHash('sha256').update(random.bytes(32)).digest('hex').slice(0, 8), key: base64(random) }],
-      signingSecret: base64(random),
-    };
-  } else {
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(text);
-    } catch {
-      parsed = undefined;
-    }
-    if (!isSecrets(parsed)) {
-      throw new StartProblem(`${file} is damaged. Put it back from a backup, or start anew with another folder (--data-dir DIR).`);
-    }
-    secrets = parsed;
+  const found = await readSecrets(dataDir);
+  if (!found && hasDatabase) {
+    throw new StartProblem(
+      `${secretsFile(dataDir)} is missing, and with it the keys of the database beside it. Put the file back from a backup, or start anew with another folder (--data-dir DIR).`,
+    );
   }
+  const secrets = found ?? { accessTokens: {}, keys: [makeKey(random)], signingSecret: base64(random) };
   const missing = clientIds.filter(id => secrets.accessTokens[id] === undefined);
-  if (text !== undefined && missing.length === 0) {
-    return secrets;
+  if (found && missing.length === 0) {
+    return found;
   }
   const tokens = missing.map(id => [id, plainSlugid(random) + plainSlugid(random)] as const);
-  secrets = { ...secrets, accessTokens: { ...secrets.accessTokens, ...Object.fromEntries(tokens) } };
-  await explainFileErrors(file, () => writePrivateFile(file, `${JSON.stringify(secrets, null, 2)}\n`));
-  return secrets;
+  const complete = { ...secrets, accessTokens: { ...secrets.accessTokens, ...Object.fromEntries(tokens) } };
+  await writeSecrets(dataDir, complete);
+  return complete;
 };

@@ -23,6 +23,7 @@ import { writeEnvFile } from './env-file.ts';
 import { createAnonymousRole } from './first-start.ts';
 import { openFrontDoor } from './front-door.ts';
 import { takeInstanceLock } from './instance-lock.ts';
+import { keysOf, watchKeys } from './keys.ts';
 import { giveBackLostRuns, resolveBuiltInLeftovers } from './leftovers.ts';
 import { openLogFile } from './log-file.ts';
 import type { UpOptions } from './options.ts';
@@ -141,7 +142,7 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
   const { server, metricsPort } = await startProcess(parts, {
     connection: postgres.connection,
     poolSize: 20,
-    keys: secrets.keys.map(({ id, key }) => ({ id, key: Buffer.from(key, 'base64') })),
+    keys: keysOf(secrets),
     metrics: { port: options.metricsPort, host: '127.0.0.1' },
     metricsOption: 'npm start -- --metrics-port',
     log,
@@ -166,6 +167,8 @@ export const up = async (options: UpOptions, tell: (line: string) => void): Prom
     })),
   });
   parts.defer(() => door.stopAccepting());
+  const keys = watchKeys(dataDir, secrets, server.platform);
+  parts.defer(() => keys.stop());
   const anonymousQueue = createClient(queueApi, { rootUrl, retries: 0 });
   const serviceNames = [...server.services.values()].flatMap(service => (service.apis ?? []).map(({ api }) => api.service));
 
