@@ -9,6 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
+import { fanOut, idleListeners } from './events-suites.ts';
 import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
 import { type Measured, type Percentiles, residentMiB } from './measure.ts';
 import { pgbench } from './pgbench.ts';
@@ -125,6 +126,16 @@ try {
   await suite('roles', 'expandScopes with 1,000 roles; createRole as the 900th to 1,000th', '≥ 8,000/s; ≤ 5 ms', async () => {
     const { expand, createRole } = await manyRoles(target, times(20_000));
     return `${rate(expand)}; ${latency(createRole)}`;
+  });
+  await suite(
+    'idle-listeners',
+    'memory that 1,000 waiting listeners to events add',
+    '≤ 50 MiB',
+    async () => `${Math.round(await idleListeners(target, 1_000))} MiB`,
+  );
+  await suite('fan-out', '1,000 events/s to 200 listeners, create sent → event read, p50 / p95 / p99', 'p99 ≤ 100 ms', async () => {
+    const { latencyMs, eventsPerSecond } = await fanOut(target, options.quick ? 3 : 15);
+    return `${latency(latencyMs)} at ${Math.round(eventsPerSecond).toLocaleString('en')} events/s`;
   });
   rows.push(['memory of the server process after all that', '–', `${Math.round(residentMiB(target.pids.server))} MiB`]);
 
