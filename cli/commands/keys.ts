@@ -1,6 +1,7 @@
 /** `keys …`: the encryption keys of an installation in a folder of this machine. */
 import path from 'node:path';
 import { Command } from 'commander';
+import type * as KeysModule from '@tscluster/server/local/keys.ts';
 import { leaf } from '../command.ts';
 import { note, print, printJson, type Context } from '../context.ts';
 import { Problem } from '../problem.ts';
@@ -11,7 +12,7 @@ interface Options {
   readonly json?: boolean;
 }
 
-type Keys = typeof import('@tscluster/server/local/keys.ts');
+type Keys = typeof KeysModule;
 
 /** Calls the server's code, which only these commands need; what a person can correct is told as such. */
 const onKeys = async <T>(use: (keys: Keys) => Promise<T>): Promise<T> => {
