@@ -1,24 +1,17 @@
 /**
- * Hands the event log to this process's listeners. While there is one, a single reader follows the log: woken by the relay, by way of the platform's
- * notifications, with a slow poll as a safety net. An event is matched and serialised once, however many listeners get it.
+ * Hands the event log to this process's listeners (`log-follower.ts`). An event is matched and serialised once, however many listeners get it.
  *
  * A listener is either live, and gets each batch as it is read, or behind, and reads pages of the log up to the hub's position by itself, at its own
  * pace (`stream.ts`). Both meet at `position`: whoever has everything up to it may go live, in the same turn of the event loop, and misses nothing.
  */
-import type { Db } from '../../db/sql.ts';
 import type { Binding } from '../../platform/bus/bus.ts';
-import type { Clock } from '../../platform/clock.ts';
-import { newestSeq, readEventLog } from '../../platform/event-log.ts';
-import type { Log } from '../../platform/log.ts';
-import { type Waker, makeWaker } from '../../platform/waker.ts';
+import { type LogFollowerOptions, makeLogFollower } from '../../platform/log-follower.ts';
 import { type LiveEvent, LoggedEvents } from './live-event.ts';
 import { type LogPages, makeLogPages } from './log-pages.ts';
 import { TopicIndex } from './topic-index.ts';
 
 /** Rows read at once: then the connections get a turn. */
 const BATCH = 100;
-const POLL_MS = 5_000;
-const RETRY_MS = 500;
 
 /** Some events, for one or several listeners; `shared` keeps what was made of the same events for another one. */
 export interface Batch {
@@ -46,30 +39,11 @@ export interface Hub {
   close(): Promise<void>;
 }
 
-export interface HubOptions {
-  readonly db: Db;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Calls back when the event log has grown. Returns how to stop. */
-  readonly onGrown: (callback: () => void) => () => void;
-}
-
-interface Reader {
-  readonly started: Promise<void>;
-  stop(): Promise<void>;
-}
-
-export const makeHub = ({ db, clock, log, onGrown }: HubOptions): Hub => {
+export const makeHub = (options: LogFollowerOptions): Hub => {
   const index = new TopicIndex<LiveListener>();
   const live = new Set<LiveListener>();
-  let position = 0;
-  let users = 0;
-  let reader: Reader | undefined;
-  let stopped: Promise<void> = Promise.resolve();
 
-  const dispatch = (rows: readonly LoggedEvents[]): void => {
-    const from = position;
-    position = rows.at(-1)?.seq ?? from;
+  const dispatch = (rows: readonly LoggedEvents[], from: number): void => {
     const wanted = new Map<LiveListener, LiveEvent[]>();
     for (const row of rows) {
       if (!row.mentions(index.exchanges)) {
@@ -93,79 +67,23 @@ export const makeHub = ({ db, clock, log, onGrown }: HubOptions): Hub => {
     }
   };
 
-  const readOnce = async (waker: Waker, isStopped: () => boolean): Promise<void> => {
-    const rows = await readEventLog(db, position, BATCH);
-    if (isStopped()) {
-      return;
-    }
-    const [first] = rows;
-    if (!first) {
-      await waker.wait(POLL_MS);
-      return;
-    }
-    if (first.seq !== position + 1) {
-      log.error({ position, first: first.seq }, 'the event log was trimmed before it was read');
-      [...live].forEach(listener => listener.lost());
-    }
-    dispatch(rows.map(row => new LoggedEvents(row)));
-  };
-
-  const startReader = (): Reader => {
-    const stopping = new AbortController();
-    const isStopped = (): boolean => stopping.signal.aborted;
-    const waker = makeWaker(clock, stopping.signal);
-    const stopListening = onGrown(waker.wake);
-    const begin = async (): Promise<void> => {
-      position = await newestSeq(db);
-    };
-    const started = begin();
-    const read = async (): Promise<void> => {
-      await started;
-      while (!isStopped()) {
-        try {
-          await readOnce(waker, isStopped);
-        } catch (error) {
-          log.warn({ err: error }, 'the event log could not be read');
-          await clock.sleep(RETRY_MS, stopping.signal).catch(() => undefined);
-        }
-      }
-    };
-    const finished = read().catch(() => undefined); // that it could not start is told by `started`
-    return {
-      started,
-      stop: async () => {
-        stopListening();
-        stopping.abort(new Error('Nobody listens any more'));
-        await finished;
-      },
-    };
-  };
-
-  const leave = (): void => {
-    users -= 1;
-    if (users === 0 && reader) {
-      stopped = reader.stop();
-      reader = undefined;
-    }
-  };
+  const follower = makeLogFollower(options, {
+    batch: BATCH,
+    rows: (rows, from) =>
+      dispatch(
+        rows.map(row => new LoggedEvents(row)),
+        from,
+      ),
+    lost: () => [...live].forEach(listener => listener.lost()),
+  });
 
   return {
-    join: async () => {
-      users += 1;
-      try {
-        await stopped;
-        reader ??= startReader();
-        await reader.started;
-      } catch (error) {
-        leave();
-        throw error;
-      }
-    },
-    leave,
+    join: follower.join,
+    leave: follower.leave,
     get position() {
-      return position;
+      return follower.position;
     },
-    pages: makeLogPages(db, () => position),
+    pages: makeLogPages(options.db, () => follower.position),
     goLive: listener => {
       live.add(listener);
       listener.bindings.forEach(binding => index.add(binding, listener));
@@ -175,9 +93,6 @@ export const makeHub = ({ db, clock, log, onGrown }: HubOptions): Hub => {
         listener.bindings.forEach(binding => index.delete(binding, listener));
       }
     },
-    close: async () => {
-      await reader?.stop();
-      await stopped;
-    },
+    close: follower.close,
   };
 };
