@@ -38,6 +38,8 @@ export interface Installation {
   restart(): Promise<void>;
   /** Shuts down as Ctrl-C does. The data folder stays until the end of the test file. */
   stop(): Promise<void>;
+  /** Where its database listens, for the superuser. */
+  databaseAddress(): Promise<{ host: string; port: number; user: string; database: string }>;
   /** A connection to its database, as the superuser; the caller ends it. */
   connectDatabase(): Promise<Database>;
   /** What it has printed so far. */
@@ -172,9 +174,13 @@ class InstallationProcess implements Installation {
     }
   }
 
-  async connectDatabase(): Promise<Database> {
+  async databaseAddress(): Promise<{ host: string; port: number; user: string; database: string }> {
     const lines = (await fs.readFile(path.join(this.dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n');
-    const client = new Database({ host: lines[4] ?? '', port: Number(lines[3]), user: 'postgres', database: 'postgres' });
+    return { host: lines[4] ?? '', port: Number(lines[3]), user: 'postgres', database: 'postgres' };
+  }
+
+  async connectDatabase(): Promise<Database> {
+    const client = new Database(await this.databaseAddress());
     client.on('error', () => undefined); // Postgres is killed in these tests; the next statement reports it
     await client.connect();
     return client;
