@@ -62,8 +62,11 @@ export interface Management {
 
 /** The broker does not do what it was asked for. */
 export class BrokerError extends ApiError {
-  constructor(problem: string, cause?: unknown) {
+  /** Of its answer; undefined when it gave none. */
+  readonly status: number | undefined;
+  constructor(problem: string, { status, cause }: { status?: number; cause?: unknown } = {}) {
     super('ServiceUnavailable', 'The message broker cannot be managed at present: {{problem}}. Try again later.', { problem });
+    this.status = status;
     this.cause = cause;
   }
 }
@@ -93,11 +96,11 @@ export const openManagement = (url: string, vhost: string, clock: Clock): Manage
         return undefined;
       }
       if (!response.ok) {
-        throw new BrokerError(`it answers ${response.status} to ${method} ${route.split('?')[0]}`);
+        throw new BrokerError(`it answers ${response.status} to ${method} ${route.split('?')[0]}`, { status: response.status });
       }
       return (text === '' ? undefined : JSON.parse(text)) as T;
     } catch (error) {
-      throw error instanceof BrokerError ? error : new BrokerError('it cannot be reached', error);
+      throw error instanceof BrokerError ? error : new BrokerError('it cannot be reached', { cause: error });
     } finally {
       timer.cancel();
     }
@@ -122,11 +125,22 @@ export const openManagement = (url: string, vhost: string, clock: Clock): Manage
     }
   }
 
+  const getUser = (name: string): Promise<BrokerUser | undefined> => call('GET', `/users/${escape(name)}`);
+
   return {
     overview: () => need('/overview'),
     listExchanges: () => need(`/exchanges/${inVhost}?disable_stats=true`),
-    getUser: name => call('GET', `/users/${escape(name)}`),
-    putUser: async (name, secret, tags) => void (await call('PUT', `/users/${escape(name)}`, { password: secret, tags })),
+    getUser,
+    putUser: async (name, secret, tags) => {
+      const put = (): Promise<unknown> => call('PUT', `/users/${escape(name)}`, { password: secret, tags });
+      await put().catch(async (error: unknown) => {
+        // of two who make the same user at once it refuses one, for the user is there already
+        if (!(error instanceof BrokerError && error.status === 400 && (await getUser(name)))) {
+          throw error;
+        }
+        await put();
+      });
+    },
     permit: async (user, permissions) => void (await call('PUT', `/permissions/${inVhost}/${escape(user)}`, permissions)),
     deleteUser: async name => void (await call('DELETE', `/users/${escape(name)}`)),
     listQueues: pattern =>
