@@ -1,11 +1,11 @@
 /** A real IRC server (ngircd) on loopback, in a folder of its own, and a person on it. */
-import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll } from 'vitest';
+import { atEnd } from './at-end.ts';
 import { findProgram } from './programs.ts';
+import { type Supervised, freePorts, signal, supervise } from './supervise.ts';
 
 export interface IrcServer {
   readonly port: number;
@@ -31,16 +31,6 @@ const pause = (ms: number): Promise<void> =>
     setTimeout(resolve, ms);
   });
 
-const freePort = async (): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const probe = net.createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
-
 const answers = (port: number): Promise<boolean> =>
   new Promise(resolve => {
     const socket = net.connect(port, '127.0.0.1');
@@ -51,6 +41,16 @@ const answers = (port: number): Promise<boolean> =>
     socket.once('error', () => resolve(false));
   });
 
+/** Of an ordinary user and its group. */
+const ORDINARY = 1000;
+
+/**
+ * Root is the only user there is, as in the user namespace of a task (user_namespaces(7)). ngircd refuses to stay root: there it gets a namespace of its
+ * own, in which it is somebody else.
+ */
+const isAlone = async (): Promise<boolean> =>
+  process.getuid?.() === 0 && /^\s*0\s+\d+\s+1\s*$/.test(await fs.readFile('/proc/self/uid_map', 'utf8'));
+
 /** Stopped after the test file. */
 export const openIrcServer = async (options: { password?: string } = {}): Promise<IrcServer> => {
   const program = findProgram('ngircd');
@@ -58,7 +58,8 @@ export const openIrcServer = async (options: { password?: string } = {}): Promis
     throw new Error('ngircd is not installed');
   }
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'taskcluster-ngircd-'));
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
+  const alone = await isAlone();
   const config = path.join(folder, 'ngircd.conf');
   await fs.writeFile(
     config,
@@ -69,9 +70,9 @@ export const openIrcServer = async (options: { password?: string } = {}): Promis
       'Listen = 127.0.0.1',
       `Ports = ${port}`,
       ...(options.password === undefined ? [] : [`Password = ${options.password}`]),
-      // as the user that runs the tests, be it root
-      `ServerUID = ${process.getuid?.() ?? 0}`,
-      `ServerGID = ${process.getgid?.() ?? 0}`,
+      // root becomes `nobody`
+      `ServerUID = ${alone ? ORDINARY : (process.getuid?.() ?? 0)}`,
+      `ServerGID = ${alone ? ORDINARY : (process.getgid?.() ?? 0)}`,
       '[Limits]',
       'MaxConnectionsIP = 0',
       'MaxPenaltyTime = 0',
@@ -90,35 +91,39 @@ export const openIrcServer = async (options: { password?: string } = {}): Promis
       '',
     ].join('\n'),
   );
-  let child: ReturnType<typeof spawn> | undefined;
+  const log = await fs.open(path.join(folder, 'output.log'), 'a');
+  const asSomebody = alone ? ['unshare', '--user', `--map-user=${ORDINARY}`, `--map-group=${ORDINARY}`] : [];
+  let server: Supervised | undefined;
   const start = async (): Promise<void> => {
-    let output = '';
-    const started = spawn(program, ['--nodaemon', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] });
-    started.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    started.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    child = started;
+    const started = await supervise([...asSomebody, program, '--nodaemon', '--config', config], {
+      env: process.env,
+      cwd: folder,
+      log: log.fd,
+    });
+    server = started;
     const untilMs = Date.now() + WAIT_MS;
     while (!(await answers(port))) {
-      if (started.exitCode !== null || Date.now() > untilMs) {
-        throw new Error(`ngircd did not start:\n${output}`);
+      if (!started.isRunning() || Date.now() > untilMs) {
+        throw new Error(`ngircd did not start:\n${await fs.readFile(path.join(folder, 'output.log'), 'utf8')}`);
       }
       await pause(20);
     }
   };
   const kill = async (): Promise<void> => {
-    const running = child;
-    child = undefined;
-    if (running && running.exitCode === null) {
-      const ended = new Promise(resolve => running.once('exit', resolve));
-      running.kill('SIGKILL');
-      await ended;
+    const ending = server;
+    server = undefined;
+    if (ending) {
+      signal(ending.pid, 'SIGKILL');
+      await ending.exited;
+      ending.release();
     }
   };
-  await start();
-  afterAll(async () => {
+  atEnd(async () => {
     await kill();
+    await log.close();
     await fs.rm(folder, { recursive: true, force: true });
   });
+  await start();
   return { port, kill, start };
 };
 
@@ -154,9 +159,7 @@ export const openIrcPerson = async ({ port }: IrcServer, nick: string, password?
       await Promise.race([pause(200), new Promise<void>(resolve => (heard = resolve))]);
     }
   };
-  afterAll(() => {
-    socket.destroy();
-  });
+  atEnd(() => void socket.destroy());
   if (password !== undefined) {
     send(`PASS ${password}`);
   }

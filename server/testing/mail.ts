@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import PostalMime, { type Email } from 'postal-mime';
 import { SMTPServer } from 'smtp-server';
-import { afterAll } from 'vitest';
+import { atEnd } from './at-end.ts';
 
 export interface ReceivedMail extends Email {
   readonly envelope: { readonly from: string; readonly to: readonly string[] };
@@ -64,7 +64,7 @@ export const openMailServer = async (): Promise<MailServer> => {
       });
     }
   };
-  afterAll(close);
+  atEnd(close);
   return {
     url: `smtp://127.0.0.1:${port}`,
     port,

@@ -1,7 +1,7 @@
 /** An HTTP server on loopback that keeps what it is sent and answers as the test says. */
 import { once } from 'node:events';
 import http from 'node:http';
-import { afterAll } from 'vitest';
+import { atEnd } from './at-end.ts';
 
 export interface ReceivedRequest {
   readonly method: string;
@@ -54,7 +54,7 @@ export const openReceiver = async (): Promise<Receiver> => {
       server.close(() => resolve());
     });
   };
-  afterAll(close);
+  atEnd(close);
   return {
     url: `http://127.0.0.1:${(server.address() as { port: number }).port}`,
     taken: () => received.splice(0),

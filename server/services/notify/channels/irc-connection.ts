@@ -30,7 +30,11 @@ const MAX_LINES = 8;
 const BLOCK_BYTES = 350;
 const MAX_NICK = 30;
 const BAD_NICK = '432';
+const CANNOT_SEND = '404';
 const GOODBYE_MS = 2_000;
+
+/** The server no longer had us in the channel when our line came. */
+class ThrownOut extends Error {}
 
 /** Errors about a target (RFC 2812 §5.2) that trying again does not help. */
 const REFUSALS: Readonly<Record<string, string>> = {
@@ -67,6 +71,7 @@ interface Link {
   readonly ended: Promise<never>;
 }
 
+const isChannel = (target: string): boolean => /^[#&+!]/.test(target);
 const sameName = (a: string | undefined, b: string): boolean => a?.toLowerCase() === b.toLowerCase();
 
 /** Lines that are safe on the wire. Colours and the like may stay; what ends a line, or makes it a command to a program, may not. */
@@ -103,9 +108,12 @@ export const openIrc = (settings: IrcSettings, clock: Clock, log: Log): Irc => {
     if (command === 'PONG' && params.at(-1) === token) {
       resolve();
     } else if (sameName(params[1], target)) {
-      const refusal = REFUSALS[command];
+      const wasThrownOut = command === CANNOT_SEND && isChannel(target) && !joined.has(target.toLowerCase());
+      const refusal = wasThrownOut ? undefined : REFUSALS[command];
       const other = OTHER_ERRORS[command];
-      if (refusal !== undefined) {
+      if (wasThrownOut) {
+        reject(new ThrownOut(`We were thrown out of ${target} just now.`));
+      } else if (refusal !== undefined) {
         reject(new Refused(`IRC refused it for ${target}: ${refusal}.`));
       } else if (other !== undefined) {
         reject(new Error(`IRC refused it for ${target}: ${other}.`));
@@ -187,6 +195,17 @@ export const openIrc = (settings: IrcSettings, clock: Clock, log: Log): Irc => {
     await Promise.race([answered, on.ended]);
   };
 
+  /** Joins a channel that we are not in. */
+  const join = async (on: Link, target: string, signal: AbortSignal): Promise<void> => {
+    if (isChannel(target) && !on.joined.has(target.toLowerCase())) {
+      await pace(1, signal);
+      await exchange(on, target, () => on.client.join(target));
+      if (!on.joined.has(target.toLowerCase())) {
+        throw new Error(`The IRC server did not let us into ${target}.`);
+      }
+    }
+  };
+
   const sayNow = async (target: string, message: string, signal: AbortSignal): Promise<void> => {
     const lines = linesOf(message);
     if (lines.length === 0) {
@@ -196,17 +215,18 @@ export const openIrc = (settings: IrcSettings, clock: Clock, log: Log): Irc => {
       link = undefined;
       throw error;
     }));
-    if (/^[#&+!]/.test(target) && !now.joined.has(target.toLowerCase())) {
-      await pace(1, signal);
-      await exchange(now, target, () => now.client.join(target));
-      if (!now.joined.has(target.toLowerCase())) {
-        throw new Error(`The IRC server did not let us into ${target}.`);
-      }
-    }
     for (const line of lines) {
+      await join(now, target, signal);
       signal.throwIfAborted();
       await pace(Math.ceil(Buffer.byteLength(line) / BLOCK_BYTES), signal);
-      await exchange(now, target, () => now.client.say(target, line));
+      const sayLine = (): Promise<void> => exchange(now, target, () => now.client.say(target, line));
+      await sayLine().catch(async (error: unknown) => {
+        if (!(error instanceof ThrownOut)) {
+          throw error;
+        }
+        await join(now, target, signal);
+        await sayLine();
+      });
     }
   };
 

@@ -107,6 +107,7 @@ describeWith('ngircd', 'ngircd', 'on a real server', () => {
   test('a channel we were thrown out of is joined again, unless we are banned', async () => {
     person.send('JOIN #fresh');
     await person.hear(/ 366 someone #fresh /);
+    person.send('MODE #fresh +n'); // else a message from outside is heard too
     await irc.say('#fresh', 'first', soon());
     person.send('KICK #fresh tc :out');
     await person.hear(/KICK #fresh tc/);
