@@ -65,7 +65,6 @@ describe('a graph, and at the same time', () => {
   });
 
   test('one of its tasks with another definition: one of the two is refused', async () => {
-    let refused = 0;
     for (let round = 0; round < ROUNDS; round++) {
       const taskGroupId = one.newId();
       const tasks = aGraph(one, [[], [0], []]);
@@ -75,10 +74,8 @@ describe('a graph, and at the same time', () => {
         late(Math.floor(round / 3)).then(() => two.queue.createTask({ taskId }, { ...task, taskGroupId, retries: 2 })),
       ]);
       expect([graph.status, single.status].sort()).toEqual(['fulfilled', 'rejected']);
-      refused += graph.status === 'rejected' ? 1 : 0;
       expect((await one.queue.listTaskGroup({ taskGroupId })).tasks.length).toBe(graph.status === 'rejected' ? 1 : 3);
     }
-    expect(refused).toBeLessThan(ROUNDS);
     expect(await findBreaches(one)).toEqual([]);
   });
 
