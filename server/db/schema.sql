@@ -281,6 +281,23 @@ CREATE INDEX groups_expires ON notify.groups USING btree (expires);
 
 create schema object;
 
+create table object.copies (
+  mirror text collate "C" not null,
+  store text collate "C" not null,
+  key text collate "C" not null,
+  state text collate "C" not null,
+  attempt text collate "C",
+  due timestamp with time zone not null,
+  failures integer default 0 not null,
+  size_bytes bigint default 0 not null,
+  source_etag text,
+  checked timestamp with time zone not null,
+  used timestamp with time zone not null,
+  expires timestamp with time zone not null,
+  constraint copies_pkey PRIMARY KEY (mirror, store, key),
+  constraint copies_state_check CHECK ((state = ANY (ARRAY['wanted'::text, 'ready'::text, 'refused'::text, 'removing'::text])))
+);
+
 create table object.objects (
   name text collate "C" not null,
   project_id text not null,
@@ -290,9 +307,16 @@ create table object.objects (
   data text not null,
   hashes text default '{}'::text not null,
   expires timestamp with time zone not null,
+  removing timestamp with time zone,
   constraint objects_check CHECK (((upload_id IS NULL) = (upload_expires IS NULL))),
   constraint objects_pkey PRIMARY KEY (name)
 );
+
+CREATE INDEX copies_due ON object.copies USING btree (due) WHERE (state = ANY (ARRAY['wanted'::text, 'removing'::text]));
+
+CREATE INDEX copies_expires ON object.copies USING btree (expires);
+
+CREATE INDEX copies_used ON object.copies USING btree (mirror, used) WHERE (state = ANY (ARRAY['ready'::text, 'refused'::text]));
 
 CREATE INDEX objects_expires ON object.objects USING btree (expires);
 

@@ -12,24 +12,13 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Db } from '../../db/sql.ts';
 import type { Clock, Random } from '../clock.ts';
+import { arriving, type ArrivalLimits, BlobError, STALL_TIMEOUT_MS, uploadFinished } from './arriving.ts';
 import { addGarbage, collectGarbage, listGarbage, lockDigest, upsertBlob } from './blobs.db.ts';
 
 /** How long a file without a name is kept: longer than any write takes from the list of garbage to its row. */
 const GARBAGE_AGE_MS = 3_600_000;
 /** What stands in `tmp` untouched for so long belongs to nobody: arriving bytes touch their file, and give up when nothing moves. */
 const LEFTOVER_AGE_MS = 3_600_000;
-
-/** Bytes were refused. `status` is HTTP's. */
-export class BlobError extends Error {
-  readonly status: number;
-  readonly code: string;
-  constructor(status: number, code: string, message: string) {
-    super(message);
-    this.name = 'BlobError';
-    this.status = status;
-    this.code = code;
-  }
-}
 
 export interface Incoming {
   readonly store: string;
@@ -69,7 +58,7 @@ const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).
 
 /** Opens the folder, making it where it is missing. */
 export const openBlobFolder = async (options: BlobFolderOptions): Promise<BlobFolder> => {
-  const { db, clock, random, maxBytes, stallTimeoutMs = 120_000 } = options;
+  const { db, clock, random, maxBytes, stallTimeoutMs = STALL_TIMEOUT_MS } = options;
   const temporary = path.join(options.folder, 'tmp');
   const objects = path.join(options.folder, 'objects');
   for (const folder of [temporary, objects]) {
@@ -104,12 +93,8 @@ export const openBlobFolder = async (options: BlobFolderOptions): Promise<BlobFo
     body.on('error', () => undefined); // reading it reports the error, if it gets that far
     const file = path.join(temporary, Buffer.from(random.bytes(16)).toString('hex'));
     try {
-      const limit = Math.min(maxBytes, incoming.contentLength ?? maxBytes);
-      const received = await receive(file, body, { limit, maxBytes, stallTimeoutMs, clock });
+      const received = await receive(file, body, { contentLength: incoming.contentLength, maxBytes, stallTimeoutMs, clock });
       const { sizeBytes, digest } = received;
-      if (incoming.contentLength !== undefined && sizeBytes !== incoming.contentLength) {
-        throw wrongLength(sizeBytes, incoming.contentLength);
-      }
       await addGarbage(db, [digest], clock.now());
       const { store, key, contentType, contentEncoding } = incoming;
       await db.tx(async tx => {
@@ -117,7 +102,7 @@ export const openBlobFolder = async (options: BlobFolderOptions): Promise<BlobFo
         await place(file, digest, sizeBytes);
         const row = { digest, sizeBytes, contentType, contentEncoding };
         if (!(await upsertBlob(tx, store, key, row, clock.now()))) {
-          throw new BlobError(409, 'UploadFinished', 'This upload is finished: what was stored cannot be replaced any more.');
+          throw uploadFinished();
         }
       });
       return received;
@@ -176,62 +161,24 @@ const syncFolder = async (folder: string): Promise<void> => {
   }
 };
 
-const wrongLength = (actual: number, expected: number): BlobError =>
-  new BlobError(
-    400,
-    'WrongLength',
-    `${actual > expected ? `More than ${expected}` : actual} bytes arrived, but the URL is for ${expected}. Send exactly the length that was announced, or ask for another URL.`,
-  );
-
-interface ReceiveOptions {
-  /** Bytes after which to stop. */
-  readonly limit: number;
-  readonly maxBytes: number;
-  readonly stallTimeoutMs: number;
-  readonly clock: Clock;
-}
-
 /** Writes a body to a new file, chunk by chunk: the sender is read no faster than the disk takes it. */
-const receive = async (file: string, body: Readable, options: ReceiveOptions): Promise<{ sizeBytes: number; digest: string }> => {
-  const { limit, maxBytes, stallTimeoutMs, clock } = options;
+const receive = async (file: string, body: Readable, limits: ArrivalLimits): Promise<{ sizeBytes: number; digest: string }> => {
   const hash = crypto.createHash('sha256');
   const handle = await fs.open(file, 'wx', 0o600);
   let sizeBytes = 0;
-  let movedAtMs = clock.monotonicMs();
-  let stalled = false;
-  const watch = (waitMs: number): ReturnType<Clock['setTimer']> =>
-    clock.setTimer(
-      waitMs,
-      () => {
-        const stillMs = clock.monotonicMs() - movedAtMs;
-        if (stillMs >= stallTimeoutMs) {
-          stalled = true;
-          body.destroy(new Error('nothing arrives any more'));
-        } else {
-          timer = watch(stallTimeoutMs - stillMs);
-        }
-      },
-      { unref: true },
-    );
-  let timer = watch(stallTimeoutMs);
   try {
-    // a refused body is not destroyed: its sender is still to be answered
-    for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    for await (const chunk of arriving(body, limits)) {
       sizeBytes += chunk.length;
-      movedAtMs = clock.monotonicMs();
-      if (sizeBytes > limit) {
-        throw limit === maxBytes
-          ? new BlobError(413, 'TooLarge', `More than ${maxBytes} bytes arrived, the most that is accepted here.`)
-          : wrongLength(sizeBytes, limit);
-      }
       hash.update(chunk);
       await writeAll(handle, chunk);
     }
     await handle.sync();
   } catch (error) {
-    throw explain(error, stalled, stallTimeoutMs);
+    if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) {
+      throw new BlobError(507, 'DiskFull', 'The disk for objects is full. Make space, or wait until old objects expire, and try again.');
+    }
+    throw error;
   } finally {
-    timer.cancel();
     await handle.close();
   }
   return { sizeBytes, digest: hash.digest('hex') };
@@ -241,21 +188,4 @@ const writeAll = async (handle: fs.FileHandle, chunk: Buffer): Promise<void> => 
   for (let at = 0; at < chunk.length;) {
     at += (await handle.write(chunk, at, chunk.length - at)).bytesWritten;
   }
-};
-
-const explain = (error: unknown, stalled: boolean, stallTimeoutMs: number): unknown => {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (error instanceof BlobError) {
-    return error;
-  }
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new BlobError(507, 'DiskFull', 'The disk for objects is full. Make space, or wait until old objects expire, and try again.');
-  }
-  if (stalled) {
-    return new BlobError(408, 'Stalled', `Nothing arrived for ${stallTimeoutMs / 1000} seconds. Try again.`);
-  }
-  if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE') {
-    return new BlobError(400, 'Aborted', 'The connection was closed before all bytes had arrived. Try again.');
-  }
-  return error;
 };

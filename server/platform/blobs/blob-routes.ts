@@ -1,5 +1,5 @@
 /**
- * Serves the local folder over HTTP, as S3 would: PUT, GET, HEAD and preflight requests under `/objects/v1/`. Whoever has a signed URL may use it;
+ * Serves the local folder over HTTP, as S3 would: PUT, GET, HEAD and preflight requests under `/objects/v1/`; and takes PUTs for other stores. Whoever has a signed URL may use it;
  * nothing here knows of clients and scopes. Bytes stream through: memory does not grow with their number.
  *
  * What tasks have made is never trusted by a browser: it is sandboxed, and its type is never guessed.
@@ -9,10 +9,13 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
+import { ApiError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { HttpReply, type RawRequest, type RawRoute } from '../service.ts';
-import { BlobError, type BlobFolder } from './blob-folder.ts';
+import { BlobError, uploadFinished } from './arriving.ts';
+import type { BlobFolder } from './blob-folder.ts';
+import type { BlobWriter } from './blob-store.ts';
 import { type BlobRow, getBlob } from './blobs.db.ts';
 import { acceptsEncoding, makeDecoder } from './encoding.ts';
 import { chooseRange } from './range.ts';
@@ -23,7 +26,12 @@ export interface BlobRouteOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly folder: BlobFolder;
+  /** Default: none, and there is nothing to get here. */
+  readonly folder?: BlobFolder | undefined;
+  /** Stores that are elsewhere, and take through here what clients cannot send them. */
+  readonly writers?: ReadonlyMap<string, BlobWriter>;
+  /** More bytes are refused. */
+  readonly maxBytes: number;
   readonly signingSecret: Uint8Array;
   /** Stores whose blobs may be read without a signature. */
   readonly publicStores: readonly string[];
@@ -47,7 +55,7 @@ const refuse = (status: number, code: string, message: string, headers: Readonly
 
 /** The route that serves the folder. */
 export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
-  const { db, clock, log, folder, signingSecret } = options;
+  const { db, clock, log, folder, writers, maxBytes, signingSecret } = options;
   const publicStores = new Set(options.publicStores);
   const transfers = options.metrics.counter('blob_requests_total', 'Requests for bytes of objects and artifacts', ['method', 'status']);
 
@@ -65,26 +73,30 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
     if (encoding !== '' && !ENCODINGS.test(encoding)) {
       return refuse(400, 'InvalidHeader', `The header Content-Encoding is "${encoding}", which is no encoding.`);
     }
-    if (Number(request.headers['content-length'] ?? 0) > folder.maxBytes) {
+    if (Number(request.headers['content-length'] ?? 0) > maxBytes) {
       return refuse(
         413,
         'TooLarge',
-        `The header Content-Length is ${request.headers['content-length']}; ${folder.maxBytes} bytes are accepted here.`,
+        `The header Content-Length is ${request.headers['content-length']}; ${maxBytes} bytes are accepted here.`,
       );
     }
-    if ((await getBlob(db, grant.store, grant.key))?.sealed) {
-      return refuse(409, 'UploadFinished', 'This upload is finished: what was stored cannot be replaced any more.');
+    const incoming = {
+      key: grant.key,
+      contentType: grant.contentType,
+      contentEncoding: encoding === '' || encoding.toLowerCase() === 'identity' ? undefined : encoding.toLowerCase(),
+      contentLength: grant.contentLength,
+    };
+    const writer = writers?.get(grant.store);
+    if (writer) {
+      return new HttpReply(200, { ...CORS, etag: (await writer.write(incoming, request.body)).etag });
     }
-    const { digest } = await folder.write(
-      {
-        store: grant.store,
-        key: grant.key,
-        contentType: grant.contentType,
-        contentEncoding: encoding === '' || encoding.toLowerCase() === 'identity' ? undefined : encoding.toLowerCase(),
-        contentLength: grant.contentLength,
-      },
-      request.body,
-    );
+    if (!folder) {
+      return refuse(404, 'NotFound', 'What this URL is for is not configured here any more.');
+    }
+    if ((await getBlob(db, grant.store, grant.key))?.sealed) {
+      throw uploadFinished();
+    }
+    const { digest } = await folder.write({ store: grant.store, ...incoming }, request.body);
     return new HttpReply(200, { ...CORS, etag: `"${digest}"` });
   };
 
@@ -152,7 +164,7 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
     if (request.method === 'HEAD') {
       return new HttpReply(status, headers);
     }
-    const handle = await folder.open(blob.digest);
+    const handle = await folder?.open(blob.digest);
     if (!handle) {
       return undefined;
     }
@@ -205,10 +217,13 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
       try {
         reply = await answer(request);
       } catch (error) {
-        if (!(error instanceof BlobError)) {
+        if (error instanceof BlobError) {
+          reply = refuse(error.status, error.code, error.message);
+        } else if (error instanceof ApiError && error.code === 'ServiceUnavailable') {
+          reply = refuse(503, error.code, error.message);
+        } else {
           throw error;
         }
-        reply = refuse(error.status, error.code, error.message);
       }
       transfers.inc({ method: request.method, status: reply.status });
       return reply;

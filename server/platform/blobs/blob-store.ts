@@ -4,6 +4,8 @@
  * callers get URLs, and whoever serves the bytes (S3, or `blob-routes.ts` for the local folder) needs only the URL's signature.
  */
 
+import type { Readable } from 'node:stream';
+
 /** What is known of stored bytes. */
 export interface Blob {
   /** As stored, that is after an encoding. */
@@ -18,7 +20,9 @@ export interface PutUrl {
   /** The request has to carry exactly this type. */
   readonly contentType: string;
   /** The request has to have exactly this length. Default: any. */
-  readonly contentLength?: number;
+  readonly contentLength?: number | undefined;
+  /** How many bytes the caller has in mind, where the request may have another length. */
+  readonly expectedLength?: number | undefined;
   readonly expires: Date;
 }
 
@@ -36,15 +40,34 @@ export interface BlobStore {
   /** A URL that gives the bytes until it expires. */
   signGet(get: GetUrl): Promise<string>;
   /** A URL that gives the bytes of a store which is public. */
-  plainUrl(key: string): string;
-  /** Forgets blobs; missing ones are fine. The bytes are gone some time later. */
-  remove(keys: readonly string[]): Promise<void>;
+  plainUrl(key: string): Promise<string>;
+  /** Forgets blobs; missing ones are fine. The bytes are gone some time later. Answers with those that could not be removed, and why. */
+  remove(keys: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** Why nothing can be stored under a key; undefined when it can. */
+  refuseKey(key: string): string | undefined;
+}
+
+/** Takes bytes that come through this installation, where clients cannot send them to the store itself. */
+export interface BlobWriter {
+  /** Stores bytes in place of what the key has, as they come. Throws `BlobError`. */
+  write(
+    incoming: {
+      readonly key: string;
+      readonly contentType: string;
+      readonly contentEncoding: string | undefined;
+      /** Any other number of bytes is refused. */
+      readonly contentLength: number | undefined;
+    },
+    body: Readable,
+  ): Promise<{ readonly etag: string }>;
 }
 
 /** Artifacts whose name begins with `public/`. */
 export const PUBLIC_ARTIFACTS = 'public-artifacts';
 /** All other artifacts. */
 export const PRIVATE_ARTIFACTS = 'private-artifacts';
+/** The store of artifacts in an S3 bucket. No store of the local folder has such a name. */
+export const bucketStore = (bucket: string): string => `s3:${bucket}`;
 /** The store of a backend of the object service. */
 export const objectStore = (backendId: string): string => `object-${backendId}`;
 

@@ -32,7 +32,7 @@ beforeAll(async () => {
     settings: {},
     start: async ({ db, clock, random, log, metrics, signingSecret }: Platform) => {
       folder = await openBlobFolder({ folder: dir, db, clock, random, maxBytes: MAX_BYTES });
-      return { routes: [makeBlobRoute({ db, clock, log, metrics, folder, signingSecret, publicStores: ['public'] })] };
+      return { routes: [makeBlobRoute({ db, clock, log, metrics, folder, maxBytes: MAX_BYTES, signingSecret, publicStores: ['public'] })] };
     },
   });
   server = await withServer([service]);
@@ -204,9 +204,9 @@ test('more than the limit is refused', async () => {
 test('without a valid signature nothing is given or taken', async () => {
   await store5('secret', 'x');
   const url = await signGet('secret');
-  expect(codeOf(await send('GET', store.plainUrl('secret')))).toEqual([403, 'SignatureMissing']);
-  expect(codeOf(await send('PUT', store.plainUrl('secret')))).toEqual([403, 'SignatureMissing']);
-  expect(codeOf(await send('PUT', publicStore.plainUrl('secret')))).toEqual([403, 'SignatureMissing']);
+  expect(codeOf(await send('GET', await store.plainUrl('secret')))).toEqual([403, 'SignatureMissing']);
+  expect(codeOf(await send('PUT', await store.plainUrl('secret')))).toEqual([403, 'SignatureMissing']);
+  expect(codeOf(await send('PUT', await publicStore.plainUrl('secret')))).toEqual([403, 'SignatureMissing']);
   expect(codeOf(await send('GET', url.replace('secret', 'other')))).toEqual([403, 'SignatureDoesNotMatch']);
   expect(codeOf(await send('PUT', url))).toEqual([403, 'SignatureDoesNotMatch']);
   const late = await store.signGet({ key: 'secret', expires: new Date(server.clock.nowMs() - 1) });
@@ -230,7 +230,7 @@ test('a file that was lost is told', async () => {
 test('a public store is read without a signature', async () => {
   const url = await publicStore.signPut({ key: 't/0/public/../x', contentType: 'text/plain', expires: soon() });
   await send('PUT', url, { 'content-type': 'text/plain' }, Buffer.from('open'));
-  expect((await send('GET', publicStore.plainUrl('t/0/public/../x'))).body.toString()).toBe('open');
+  expect((await send('GET', await publicStore.plainUrl('t/0/public/../x'))).body.toString()).toBe('open');
 });
 
 test('browsers may ask from anywhere', async () => {

@@ -1,7 +1,7 @@
 /** A store in the local folder, as far as those see it who hand out URLs: it needs the database and the signing key, not the folder itself. */
 import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
-import type { BlobStore } from './blob-store.ts';
+import { type BlobStore, MAX_KEY_LENGTH } from './blob-store.ts';
 import { deleteBlobs } from './blobs.db.ts';
 import { blobUrl, signBlobUrl } from './signed-url.ts';
 
@@ -21,6 +21,11 @@ export const makeLocalStore = ({ name, db, clock, signingSecret, origin }: Local
     signBlobUrl(origin, signingSecret, { method: 'PUT', store: name, key, expiresMs: expires.getTime(), contentType, contentLength }),
   signGet: async ({ key, expires, attachment = false }) =>
     signBlobUrl(origin, signingSecret, { method: 'GET', store: name, key, expiresMs: expires.getTime(), attachment }),
-  plainUrl: key => blobUrl(origin, name, key).href,
-  remove: async keys => deleteBlobs(db, name, keys, clock.now()),
+  plainUrl: async key => blobUrl(origin, name, key).href,
+  remove: async keys => {
+    await deleteBlobs(db, name, keys, clock.now());
+    return new Map();
+  },
+  refuseKey: key =>
+    key.length > MAX_KEY_LENGTH ? `it has ${key.length} characters where it is stored, and ${MAX_KEY_LENGTH} are possible` : undefined,
 });

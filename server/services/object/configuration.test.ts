@@ -35,7 +35,7 @@ test.each([
 test.each([
   [[], 'must be an object from backend id'],
   [{ a: {} }, 'the backend "a" needs a backendType'],
-  [{ a: { backendType: 'tape' } }, 'the backend "a" has the type "tape", which does not exist here; there are: local'],
+  [{ a: { backendType: 'tape' } }, 'the backend "a" has the type "tape", which does not exist here; there are: local, aws'],
   [{ a: { backendType: 'local', colour: 'red' } }, 'the backend "a" has options that the type local does not know: colour'],
 ])('the backends %j are refused', (backends, message) => {
   expect(() => readBackends(backends)).toThrow(message);

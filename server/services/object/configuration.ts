@@ -2,7 +2,7 @@
  * Which backends there are, which objects go where, and what is put in front of downloads. Mistakes stop the start: an object that went to the wrong
  * place cannot be moved.
  */
-import { jsonSetting } from '../../platform/config.ts';
+import { jsonSetting, secret } from '../../platform/config.ts';
 import { backendTypes } from './backends/all.ts';
 import type { BackendType } from './backends/backend.ts';
 
@@ -141,13 +141,15 @@ export const checkBackendMap = (rules: readonly BackendRule[], backends: readonl
 };
 
 export const backendSettings = {
-  backends: jsonSetting(
-    'BACKENDS',
-    'where objects are kept: JSON from backend id to its settings',
-    {
-      fallback: readBackends({ local: { backendType: 'local' } }),
-    },
-    readBackends,
+  backends: secret(
+    jsonSetting(
+      'BACKENDS',
+      'where objects are kept: JSON from backend id to its settings (default: one backend `local`, the local folder)',
+      {
+        fallback: readBackends({ local: { backendType: 'local' } }),
+      },
+      readBackends,
+    ),
   ),
   backendMap: jsonSetting(
     'BACKEND_MAP',

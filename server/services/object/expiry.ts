@@ -1,10 +1,13 @@
-/** Removes objects whose time is over, and uploads that were not finished within a day: the data first, then the row. */
+/**
+ * Removes objects whose time is over, and uploads that were not finished within a day, in batches: from the moment they are taken nobody reads or
+ * finishes them, then the data goes, then the rows. What could not be removed is kept and tried again later; after a crash it is the same.
+ */
 import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Log } from '../../platform/log.ts';
 import { loop } from '../../platform/loop.ts';
 import type { Backend } from './backends/backend.ts';
-import { countStrandedObjects, deleteObject, listExpiredObjects, lockObject, type ObjectRow } from './objects.db.ts';
+import { countStrandedObjects, deleteObjects, type ObjectRow, takeExpiredObjects } from './objects.db.ts';
 
 export interface ExpiryCtx {
   readonly db: Db;
@@ -13,48 +16,46 @@ export interface ExpiryCtx {
   readonly backends: ReadonlyMap<string, Backend>;
 }
 
-/** Each holds a connection. */
-const AT_ONCE = 4;
+/** Longer than removing a batch takes. */
+const RETRY_MS = 600_000;
 
-/** One object; false when it stays for now. Its lock keeps a late finishUpload from losing its data. */
-const expireObject = async (ctx: ExpiryCtx, { name, backendId }: ObjectRow, now: Date): Promise<boolean> => {
+/** Removes objects of one backend; returns how many are gone. */
+const removeObjects = async ({ db, log }: ExpiryCtx, backend: Backend, objects: readonly ObjectRow[]): Promise<number> => {
   try {
-    return await ctx.db.tx(async tx => {
-      const object = await lockObject(tx, name);
-      const isOver = object && (object.expires < now || (object.uploadExpires !== null && object.uploadExpires < now));
-      const backend = object && ctx.backends.get(object.backendId);
-      if (!isOver || !backend || !(await backend.remove(tx, object))) {
-        return false;
-      }
-      await deleteObject(tx, name);
-      return true;
-    });
+    const left = await backend.remove(objects);
+    const gone = objects.map(({ name }) => name).filter(name => !left.has(name));
+    await db.tx(tx => deleteObjects(tx, gone));
+    if (left.size > 0) {
+      const [[name, reason] = []] = left;
+      log.error({ backendId: backend.backendId, objects: left.size, name, reason }, 'objects could not be removed; they are tried again');
+    }
+    return gone.length;
   } catch (error) {
-    ctx.log.error({ err: error, name, backendId }, 'object could not be removed');
-    return false;
+    log.error({ err: error, backendId: backend.backendId, objects: objects.length }, 'objects could not be removed; they are tried again');
+    return 0;
   }
 };
 
 export const objectExpiry = loop<ExpiryCtx>({
   name: 'object/expire',
-  everyMs: 3_600_000,
-  batch: 100,
+  everyMs: 600_000,
+  batch: 1_000,
   run: async (ctx, limit) => {
     const now = ctx.clock.now();
+    const retryBefore = new Date(now.getTime() - RETRY_MS);
     const backendIds = [...ctx.backends.keys()];
-    const expired = await listExpiredObjects(ctx.db, now, backendIds, limit);
+    const taken = await ctx.db.tx(tx => takeExpiredObjects(tx, now, retryBefore, backendIds, limit));
     let removed = 0;
-    for (let at = 0; at < expired.length; at += AT_ONCE) {
-      const outcomes = await Promise.all(expired.slice(at, at + AT_ONCE).map(object => expireObject(ctx, object, now)));
-      removed += outcomes.filter(Boolean).length;
+    for (const [backendId, backend] of ctx.backends) {
+      const own = taken.filter(object => object.backendId === backendId);
+      removed += own.length > 0 ? await removeObjects(ctx, backend, own) : 0;
     }
-    if (expired.length < limit) {
+    if (taken.length < limit) {
       const stranded = await countStrandedObjects(ctx.db, now, backendIds);
       if (stranded > 0) {
         ctx.log.warn({ objects: stranded }, 'expired objects stay, because their backend is not configured any more');
       }
     }
-    // what could not be removed is tried in the next run, not at once again
     return removed;
   },
 });

@@ -7,7 +7,7 @@ import { type Handlers, HttpReply } from '../../platform/service.ts';
 import { parseDateTime } from '../../platform/validate.ts';
 import type { Backend, DownloadMethod, ProposedUpload } from './backends/backend.ts';
 import type { BackendRule, CdnRule } from './configuration.ts';
-import { addHashes, hasHashes, readHashes } from './hashes.ts';
+import { addHashes, type Hashes, hasHashes, readHashes } from './hashes.ts';
 import { finishObject, getObject, insertObject, lockObject, type ObjectRow, setHashes } from './objects.db.ts';
 
 export interface ObjectCtx {
@@ -45,7 +45,7 @@ const requireBackend = (ctx: ObjectCtx, object: ObjectRow): Backend =>
 /** An object whose upload is finished. */
 const requireObject = async (ctx: ObjectCtx, name: string): Promise<ObjectRow> => {
   const object = await getObject(ctx.db, name);
-  return object && object.uploadId === null ? object : notFound('Object {{name}} not found', { name });
+  return object && object.uploadId === null && object.removing === null ? object : notFound('Object {{name}} not found', { name });
 };
 
 const checkProposals = (proposed: {
@@ -71,14 +71,17 @@ const checkProposals = (proposed: {
 };
 
 /** The row of an upload, new or the same as before; throws 409 for anything else under its name or upload id. */
-const beginUpload = async (ctx: ObjectCtx, wanted: ObjectRow): Promise<ObjectRow> =>
+const beginUpload = async (ctx: ObjectCtx, wanted: Omit<ObjectRow, 'removing'>): Promise<ObjectRow> =>
   ctx.db.tx(async tx => {
     if (await insertObject(tx, wanted)) {
-      return wanted;
+      return { ...wanted, removing: null };
     }
     const { name } = wanted;
     const stored =
       (await lockObject(tx, name)) ?? conflict('The uploadId is in use for another object; every upload needs an id of its own.');
+    if (stored.removing !== null) {
+      conflict('An object {{name}} has expired and is being removed: the name is free again soon.', { name });
+    }
     if (stored.uploadId === null) {
       conflict('The object {{name}} exists already and its upload is finished: it cannot be changed.', { name });
     }
@@ -96,6 +99,30 @@ const beginUpload = async (ctx: ObjectCtx, wanted: ObjectRow): Promise<ObjectRow
     }
     return { ...stored, hashes };
   });
+
+/** What is needed to finish an upload; undefined when it is finished already, with these hashes. Throws for everything that is in the way. */
+const checkFinish = (
+  ctx: ObjectCtx,
+  name: string,
+  found: ObjectRow | undefined,
+  { projectId, uploadId }: { projectId: string; uploadId: string },
+  given: Hashes,
+): { object: ObjectRow; backend: Backend; hashes: Hashes } | undefined => {
+  const object = found?.removing === null ? found : notFound('Object {{name}} not found', { name });
+  if (object.projectId !== projectId) {
+    inputError('The object {{name}} belongs to another project than {{projectId}}.', { name, projectId });
+  }
+  if (object.uploadId === null) {
+    if (!hasHashes(object.hashes, given)) {
+      conflict('The object {{name}} is finished, with other hashes.', { name });
+    }
+    return undefined;
+  }
+  if (object.uploadId !== uploadId) {
+    conflict('The upload of {{name}} that is under way has another uploadId.', { name });
+  }
+  return { object, backend: requireBackend(ctx, object), hashes: addHashes(object.hashes, given) };
+};
 
 export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
   async createUpload({ ctx, params: { name }, body, authorize }) {
@@ -117,27 +144,20 @@ export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
   },
 
   async finishUpload({ ctx, params: { name }, body, authorize }) {
-    const { projectId, uploadId } = body;
-    await authorize({ projectId, name });
+    await authorize({ projectId: body.projectId, name });
     const given = readHashes(body.hashes);
+    // looking at the data may take a while, which no transaction should
+    const before = checkFinish(ctx, name, await getObject(ctx.db, name), body, given);
+    if (!before) {
+      return {};
+    }
+    const data = await before.backend.checkUpload(before.object);
     await ctx.db.tx(async tx => {
-      const object = (await lockObject(tx, name)) ?? notFound('Object {{name}} not found', { name });
-      if (object.projectId !== projectId) {
-        inputError('The object {{name}} belongs to another project than {{projectId}}.', { name, projectId });
+      const checked = checkFinish(ctx, name, await lockObject(tx, name), body, given);
+      if (checked) {
+        await checked.backend.finish(tx, checked.object);
+        await finishObject(tx, name, checked.hashes, data);
       }
-      if (object.uploadId === null) {
-        if (!hasHashes(object.hashes, given)) {
-          conflict('The object {{name}} is finished, with other hashes.', { name });
-        }
-        return;
-      }
-      if (object.uploadId !== uploadId) {
-        conflict('The upload of {{name}} that is under way has another uploadId.', { name });
-      }
-      const backend = requireBackend(ctx, object);
-      const hashes = addHashes(object.hashes, given);
-      await backend.finish(tx, object);
-      await finishObject(tx, name, hashes);
     });
     return {};
   },

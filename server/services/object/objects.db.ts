@@ -1,5 +1,6 @@
 /** The table of objects: one row each, unfinished uploads included. */
-import { json, type Query, type Tx } from '../../db/sql.ts';
+import { textArray } from '../../db/arrays.ts';
+import { json, type Query, sql, type Tx } from '../../db/sql.ts';
 import type { Hashes } from './hashes.ts';
 
 export interface ObjectRow {
@@ -13,6 +14,8 @@ export interface ObjectRow {
   readonly data: unknown;
   readonly hashes: Hashes;
   readonly expires: Date;
+  /** Its bytes are being removed since then: it is not there any more. */
+  readonly removing: Date | null;
 }
 
 type Stored = Omit<ObjectRow, 'data' | 'hashes'> & { readonly data: string; readonly hashes: string };
@@ -23,7 +26,7 @@ const toRow = (stored: Stored): ObjectRow => ({
 });
 
 /** Adds an object whose upload begins; false when its name or its upload id is taken. */
-export const insertObject = async (tx: Tx, object: ObjectRow): Promise<boolean> => {
+export const insertObject = async (tx: Tx, object: Omit<ObjectRow, 'removing'>): Promise<boolean> => {
   const rows = await tx`
     insert into object.objects (name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires)
     values (${object.name}, ${object.projectId}, ${object.backendId}, ${object.uploadId}, ${object.uploadExpires},
@@ -35,14 +38,14 @@ export const insertObject = async (tx: Tx, object: ObjectRow): Promise<boolean> 
 /** One object. Primary key. */
 export const getObject = async (db: Query, name: string): Promise<ObjectRow | undefined> => {
   const [row] = await db<Stored>`
-    select name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires from object.objects where name = ${name}`;
+    select name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires, removing from object.objects where name = ${name}`;
   return row && toRow(row);
 };
 
 /** One object, which nobody else changes until the transaction ends. */
 export const lockObject = async (tx: Tx, name: string): Promise<ObjectRow | undefined> => {
   const [row] = await tx<Stored>`
-    select name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires from object.objects
+    select name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires, removing from object.objects
     where name = ${name} for update`;
   return row && toRow(row);
 };
@@ -52,23 +55,38 @@ export const setHashes = async (tx: Tx, name: string, hashes: Hashes): Promise<v
 };
 
 /** Ends the upload: from now on the object is there. */
-export const finishObject = async (tx: Tx, name: string, hashes: Hashes): Promise<void> => {
-  await tx`update object.objects set hashes = ${json(hashes)}, upload_id = null, upload_expires = null where name = ${name}`;
+export const finishObject = async (tx: Tx, name: string, hashes: Hashes, data: unknown): Promise<void> => {
+  await tx`
+    update object.objects set hashes = ${json(hashes)}, data = ${json(data)}, upload_id = null, upload_expires = null where name = ${name}`;
 };
 
-/** Objects and uploads whose time is over, the oldest first; of these backends only. Indexes on both dates. */
-export const listExpiredObjects = async (db: Query, now: Date, backendIds: readonly string[], limit: number): Promise<ObjectRow[]> => {
-  const rows = await db<Stored>`
-    select name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires from (
-      (select * from object.objects where expires < ${now} and backend_id = any(${backendIds}::text[]) order by expires limit ${limit})
-      union
-      (select * from object.objects where upload_expires < ${now} and backend_id = any(${backendIds}::text[]) order by upload_expires limit ${limit})
-    ) expired limit ${limit}`;
+/**
+ * Takes objects and uploads whose time is over, the oldest first, of these backends only: from now on they are not there. One that was taken after
+ * `retryBefore` is left out: somebody is at it, or it could not be removed. Indexes on both dates.
+ */
+export const takeExpiredObjects = async (
+  tx: Tx,
+  now: Date,
+  retryBefore: Date,
+  backendIds: readonly string[],
+  limit: number,
+): Promise<ObjectRow[]> => {
+  const due = sql`backend_id = any(${textArray(backendIds)}::text[]) and (removing is null or removing < ${retryBefore})`;
+  const rows = await tx<Stored>`
+    update object.objects set removing = ${now} where name in (
+      select name from object.objects where name in (
+        (select name from object.objects where expires < ${now} and ${due} order by expires limit ${limit})
+        union
+        (select name from object.objects where upload_expires < ${now} and ${due} order by upload_expires limit ${limit})
+      ) and (expires < ${now} or upload_expires < ${now}) and ${due}
+      limit ${limit} for update skip locked)
+    returning name, project_id, backend_id, upload_id, upload_expires, data, hashes, expires, removing`;
   return rows.map(toRow);
 };
 
-export const deleteObject = async (tx: Tx, name: string): Promise<void> => {
-  await tx`delete from object.objects where name = ${name}`;
+/** Removes objects whose bytes are gone. */
+export const deleteObjects = async (tx: Tx, names: readonly string[]): Promise<void> => {
+  await tx`delete from object.objects where name = any(${textArray(names)}::text[]) and removing is not null`;
 };
 
 /** Objects past their time whose backend is not configured any more. */

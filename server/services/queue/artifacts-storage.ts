@@ -5,10 +5,13 @@
 import { objectApi } from '@tscluster/api/object/api.ts';
 import { type Client, ApiCallError } from '@tscluster/client/client.ts';
 import { plainSlugid } from '../../platform/clock.ts';
-import { type BlobStore, PRIVATE_ARTIFACTS, PUBLIC_ARTIFACTS } from '../../platform/blobs/blob-store.ts';
+import { type BlobStore, bucketStore, PRIVATE_ARTIFACTS, PUBLIC_ARTIFACTS } from '../../platform/blobs/blob-store.ts';
 import { makeLocalStore } from '../../platform/blobs/local-store.ts';
-import { blobUrlSettings } from '../../platform/blobs/settings.ts';
-import { text } from '../../platform/config.ts';
+import { openS3Bucket } from '../../platform/blobs/s3/s3-bucket.ts';
+import { makeS3Store } from '../../platform/blobs/s3/s3-store.ts';
+import { artifactBucketSettings, blobUrlSettings, readArtifactBuckets } from '../../platform/blobs/settings.ts';
+import { type SettingValues, text } from '../../platform/config.ts';
+import { inputError } from '../../platform/errors.ts';
 import type { Platform } from '../../platform/service.ts';
 import { createTemporaryCredentials } from '../../platform/temporary-credentials.ts';
 
@@ -20,13 +23,15 @@ const GET_URL_MS = 30 * MINUTE_MS;
 
 export const artifactSettings = {
   ...blobUrlSettings,
+  ...artifactBucketSettings,
   artifactCdn: text('PUBLIC_ARTIFACT_CDN', 'base URL of a cache in front of public artifacts', { fallback: undefined }),
 };
 
-export interface ArtifactConfig {
-  readonly objectsOrigin: string | undefined;
-  readonly signPublicArtifactUrls: boolean;
-  readonly artifactCdn: string | undefined;
+export type ArtifactConfig = SettingValues<typeof artifactSettings>;
+
+export interface BlobAddress {
+  readonly bucket: string;
+  readonly key: string;
 }
 
 export interface ObjectCredentials {
@@ -36,12 +41,19 @@ export interface ObjectCredentials {
 }
 
 export interface ArtifactStorage {
+  /** Where the bytes of an artifact go. Throws an `ApiError` for a name that cannot be stored there. */
+  locate(taskId: string, runId: number, name: string): BlobAddress;
   /** A URL to PUT bytes to, and until when it is sure to work. */
-  signPut(blob: { bucket: string; key: string }, contentType: string): Promise<{ url: string; expires: Date }>;
+  signPut(blob: BlobAddress, contentType: string, contentLength: number | null): Promise<{ url: string; expires: Date }>;
   /** A URL that gives the bytes. */
-  getUrl(blob: { bucket: string; key: string }, options: { skipCdn: boolean }): Promise<string>;
-  /** Removes bytes; missing ones are fine. Blobs of a bucket that is not configured any more are left out, and reported. */
-  remove(blobs: readonly { bucket: string; key: string }[]): Promise<void>;
+  getUrl(blob: BlobAddress, options: { skipCdn: boolean }): Promise<string>;
+  /**
+   * Removes bytes; missing ones are fine. Blobs of a bucket that is not configured any more are left out, and reported. Answers with those that could
+   * not be removed.
+   */
+  remove(blobs: readonly BlobAddress[]): Promise<ReadonlySet<BlobAddress>>;
+  /** Looks after the buckets once the service is up. */
+  prepare(): void;
   /** A client of the object service that may do this and nothing else. */
   objects(authorizedScopes: readonly string[]): Client<typeof objectApi>;
   /** Credentials for one object, until `expires`. */
@@ -54,9 +66,18 @@ const validClientId = (text_: string): string => text_.replace(/[^A-Za-z0-9!@/:.
 export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig): ArtifactStorage => {
   const { db, clock, random, log, rootUrl, signingSecret } = platform;
   const origin = config.objectsOrigin ?? rootUrl;
+  const buckets = readArtifactBuckets(config);
+  const s3 = (buckets ? [buckets.public, buckets.private] : []).map(settings => openS3Bucket({ settings, clock, log }));
+  // what was stored in the folder before there were buckets stays there
   const stores = new Map<string, BlobStore>(
-    [PUBLIC_ARTIFACTS, PRIVATE_ARTIFACTS].map(name => [name, makeLocalStore({ name, db, clock, signingSecret, origin })]),
+    [
+      ...[PUBLIC_ARTIFACTS, PRIVATE_ARTIFACTS].map(name => makeLocalStore({ name, db, clock, signingSecret, origin })),
+      ...s3.map(bucket => makeS3Store({ name: bucketStore(bucket.settings.bucket), bucket, signingSecret, origin })),
+    ].map(store => [store.name, store]),
   );
+  const [publicStore, privateStore] = buckets
+    ? [bucketStore(buckets.public.bucket), bucketStore(buckets.private.bucket)]
+    : [PUBLIC_ARTIFACTS, PRIVATE_ARTIFACTS];
   const requireStore = (bucket: string): BlobStore => {
     const store = stores.get(bucket);
     if (!store) {
@@ -66,13 +87,28 @@ export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig):
   };
   const after = (ms: number): Date => new Date(clock.nowMs() + ms);
   return {
-    signPut: async ({ bucket, key }, contentType) => ({
-      url: await requireStore(bucket).signPut({ key, contentType, expires: after(PUT_URL_MS + PUT_GRACE_MS) }),
+    locate: (taskId, runId, name) => {
+      const bucket = name.startsWith('public/') ? publicStore : privateStore;
+      const key = `${taskId}/${runId}/${name}`;
+      const problem = requireStore(bucket).refuseKey(key);
+      if (problem !== undefined) {
+        inputError('The artifact name {{name}} cannot be used for storageType s3 here: {{problem}}.', { name, problem });
+      }
+      return { bucket, key };
+    },
+    signPut: async ({ bucket, key }, contentType, contentLength) => ({
+      url: await requireStore(bucket).signPut({
+        key,
+        contentType,
+        // what a worker announces is the length before compression
+        expectedLength: contentLength ?? undefined,
+        expires: after(PUT_URL_MS + PUT_GRACE_MS),
+      }),
       expires: after(PUT_URL_MS),
     }),
     getUrl: async ({ bucket, key }, { skipCdn }) => {
       const store = requireStore(bucket);
-      if (bucket !== PUBLIC_ARTIFACTS || config.signPublicArtifactUrls) {
+      if (![PUBLIC_ARTIFACTS, publicStore].includes(bucket) || config.signPublicArtifactUrls) {
         return store.signGet({ key, expires: after(GET_URL_MS) });
       }
       return config.artifactCdn !== undefined && !skipCdn
@@ -80,19 +116,26 @@ export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig):
         : store.plainUrl(key);
     },
     remove: async blobs => {
-      const byBucket = new Map<string, string[]>();
-      for (const { bucket, key } of blobs) {
-        byBucket.set(bucket, [...(byBucket.get(bucket) ?? []), key]);
-      }
-      for (const [bucket, keys] of byBucket) {
+      const left = new Set<BlobAddress>();
+      for (const [bucket, own] of Map.groupBy(blobs, blob => blob.bucket)) {
         const store = stores.get(bucket);
-        if (store) {
-          await store.remove(keys);
-        } else {
-          log.warn({ bucket, artifacts: keys.length }, 'bytes of expired artifacts stay, because their bucket is not configured any more');
+        if (!store) {
+          log.warn({ bucket, artifacts: own.length }, 'bytes of expired artifacts stay, because their bucket is not configured any more');
+          continue;
+        }
+        const failed = await store.remove(own.map(({ key }) => key));
+        own.filter(({ key }) => failed.has(key)).forEach(blob => left.add(blob));
+        if (failed.size > 0) {
+          const [[key, reason] = []] = failed;
+          log.error(
+            { bucket, artifacts: failed.size, key, reason },
+            'bytes of expired artifacts could not be removed; they are tried again',
+          );
         }
       }
+      return left;
     },
+    prepare: () => s3.forEach(bucket => void bucket.prepare()),
     objects: authorizedScopes => platform.client(objectApi, 'queue', { authorizedScopes }),
     objectCredentials: (clientId, scope, expires) =>
       createTemporaryCredentials({

@@ -68,13 +68,14 @@ export interface ExpiredArtifact {
   readonly name: string;
   readonly storageType: StorageType;
   readonly details: ArtifactDetails;
+  readonly expires: Date;
 }
 
-/** Artifacts that expired before a time, the oldest first; nobody else takes or changes them until the transaction ends. Index on expires. */
-export const takeExpiredArtifacts = async (tx: Tx, before: Date, limit: number): Promise<ExpiredArtifact[]> => {
+/** Artifacts that expired before a time, and after another if it is given, the oldest first; nobody else takes or changes them until the transaction ends. Index on expires. */
+export const takeExpiredArtifacts = async (tx: Tx, before: Date, after: Date | undefined, limit: number): Promise<ExpiredArtifact[]> => {
   const rows = await tx<Omit<ExpiredArtifact, 'details'> & { details: string }>`
-    select task_id, run_id, name, storage_type, details from queue.artifacts
-    where expires < ${before} order by expires limit ${limit} for update skip locked`;
+    select task_id, run_id, name, storage_type, details, expires from queue.artifacts
+    where expires < ${before} ${after === undefined ? sql`` : sql`and expires > ${after}`} order by expires limit ${limit} for update skip locked`;
   return rows.map(row => ({ ...row, details: JSON.parse(row.details) as ArtifactDetails }));
 };
 

@@ -5,7 +5,10 @@ import { acceptsArtifacts, type Artifact, artifactView, newArtifact, refuseRepla
 const T = 'fN1SbArXTPSVFNUvaOlinQ';
 const expires = '2030-01-02T00:00:00.000Z';
 const make = (request: object, uploadId = 'U1'): Artifact =>
-  newArtifact(T, 0, 'public/x', { expires, ...request } as CreateArtifactRequest, () => uploadId);
+  newArtifact('public/x', { expires, ...request } as CreateArtifactRequest, {
+    blob: () => ({ bucket: 'b', key: `${T}/0/public/x` }),
+    uploadId: () => uploadId,
+  });
 
 const reference = make({ storageType: 'reference', contentType: 'text/plain', url: 'https://x/1' });
 const link = make({ storageType: 'link', artifact: 'public/y' });
@@ -27,6 +30,7 @@ test.each<[string, Artifact, Artifact, string | undefined]>([
   ['the same link', { ...link, contentType: 'text/plain' }, link, undefined],
   ['a link to something else', link, { ...link, details: { artifact: 'public/z' } }, 'other content'],
   ['the same s3', s3, { ...s3, contentLength: 7, ...later }, undefined],
+  ['s3 after the bucket of new ones has changed', s3, { ...s3, details: { bucket: 'new', key: `${T}/0/public/x` } }, undefined],
   ['s3 that becomes an object', s3, object, 'storageType is `s3`'],
   ['the same error', error, error, undefined],
   ['an error with other words', error, { ...error, details: { reason: 'file-missing-on-worker', message: 'lost' } }, 'other content'],
@@ -42,11 +46,7 @@ test.each<[string, Artifact, Artifact, string | undefined]>([
 });
 
 test('what each storage type keeps', () => {
-  expect(s3).toMatchObject({ details: { bucket: 'public-artifacts', key: `${T}/0/public/x` }, present: true, contentLength: 5 });
-  expect(newArtifact(T, 3, 'private/x', { storageType: 's3', expires, contentType: 't' }, () => '').details).toEqual({
-    bucket: 'private-artifacts',
-    key: `${T}/3/private/x`,
-  });
+  expect(s3).toMatchObject({ details: { bucket: 'b', key: `${T}/0/public/x` }, present: true, contentLength: 5 });
   expect(object).toMatchObject({ details: { uploadId: 'U1' }, present: false, contentLength: null });
   expect(link).toMatchObject({ contentType: 'application/binary', details: { artifact: 'public/y' }, present: true });
   expect(error).toMatchObject({ contentType: 'application/binary', present: true });

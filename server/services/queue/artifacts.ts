@@ -5,7 +5,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CreateArtifactRequest, StorageType } from '@tscluster/api/queue/artifacts.ts';
 import type { TaskStatus } from '@tscluster/api/queue/tasks.ts';
-import { PRIVATE_ARTIFACTS, PUBLIC_ARTIFACTS } from '../../platform/blobs/blob-store.ts';
 import { parseDateTime } from '../../platform/validate.ts';
 
 /** As long as the answers of the API promise. */
@@ -35,22 +34,14 @@ export interface Artifact {
   readonly expires: Date;
 }
 
-/** Where the bytes of an artifact of type s3 are. */
-export const blobOf = (taskId: string, runId: number, name: string): { bucket: string; key: string } => ({
-  bucket: name.startsWith('public/') ? PUBLIC_ARTIFACTS : PRIVATE_ARTIFACTS,
-  key: `${taskId}/${runId}/${name}`,
-});
-
 /** The object of an artifact of type object. */
 export const objectNameOf = (taskId: string, runId: number, name: string): string => `t/${taskId}/${runId}/${name}`;
 
-/** What a request makes of an artifact that does not exist yet. `uploadId` is used for objects only. */
+/** What a request makes of an artifact that does not exist yet. `blob` says where the bytes of type s3 go; `uploadId` is used for objects only. */
 export const newArtifact = (
-  taskId: string,
-  runId: number,
   name: string,
   request: CreateArtifactRequest,
-  uploadId: () => string,
+  { blob, uploadId }: { blob: () => { bucket: string; key: string }; uploadId: () => string },
 ): Artifact => {
   const common = { name, storageType: request.storageType, expires: new Date(parseDateTime(request.expires)), present: true };
   switch (request.storageType) {
@@ -59,7 +50,7 @@ export const newArtifact = (
         ...common,
         contentType: request.contentType,
         contentLength: request.contentLength ?? null,
-        details: blobOf(taskId, runId, name),
+        details: blob(),
       };
     case 'object':
       return {
@@ -107,6 +98,9 @@ export const refuseReplacement = (old: Artifact, wanted: Artifact): string | und
   if (old.storageType === 'object') {
     // goes on as it began, with the old expiry: the object service was told that one
     return old.present ? 'its upload is finished' : undefined;
+  }
+  if (old.storageType === 's3') {
+    return undefined; // the bytes stay where they were first, whatever is configured now
   }
   return isDeepStrictEqual(old.details, wanted.details) ? undefined : 'it has other content';
 };

@@ -122,6 +122,7 @@ export const queueService = defineService({
         run(expireHistory, ctx),
       ],
       subscriptions: [workerRemoved(ctx)],
+      ready: async () => ctx.artifacts.prepare(),
       close: stop,
     };
     contexts.set(running, ctx);

@@ -1,19 +1,12 @@
 /** Objects in the local folder, served by this installation itself under signed URLs. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { inputError, tooLarge } from '../../../platform/errors.ts';
+import { inputError } from '../../../platform/errors.ts';
 import { MAX_KEY_LENGTH, objectStore } from '../../../platform/blobs/blob-store.ts';
-import { deleteBlobs, sealBlob } from '../../../platform/blobs/blobs.db.ts';
+import { sealBlob } from '../../../platform/blobs/blobs.db.ts';
 import { makeLocalStore } from '../../../platform/blobs/local-store.ts';
+import { checkLength, noData, GET_GRACE_MS, GET_URL_MS, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys, SIMPLE_URL_MS } from './common.ts';
 import { defineBackend, type Backend, type StoredObject } from './backend.ts';
-
-const MINUTE_MS = 60_000;
-const PUT_URL_MS = 45 * MINUTE_MS;
-/** Signatures outlive what is announced, so that a request sent in time arrives in time. */
-const PUT_GRACE_MS = 10_000;
-const GET_URL_MS = MINUTE_MS;
-const GET_GRACE_MS = MINUTE_MS;
-const SIMPLE_URL_MS = 30 * MINUTE_MS;
 
 /** What is kept with an object: the key of its bytes. Each upload has its own, so that a URL of an earlier upload of the name writes nothing here. */
 interface Notes {
@@ -24,10 +17,7 @@ const keyOf = (object: StoredObject): string => (object.data as Notes).key;
 export const local = defineBackend<object>({
   type: 'local',
   read: config => {
-    const unknown = Object.keys(config).filter(key => key !== 'backendType');
-    if (unknown.length > 0) {
-      throw new Error(`has options that the type local does not know: ${unknown.join(', ')}`);
-    }
+    refuseUnknownKeys('local', config, []);
     return {};
   },
   open: (backendId, _config, context): Backend => {
@@ -38,13 +28,7 @@ export const local = defineBackend<object>({
     return {
       backendId,
       startUpload: (name, uploadId, proposed): Notes => {
-        const contentLength = proposed.putUrl?.contentLength ?? 0;
-        if (contentLength > folder.maxBytes) {
-          tooLarge('The contentLength is {{contentLength}}; objects of up to {{maxBytes}} bytes are accepted here.', {
-            contentLength,
-            maxBytes: folder.maxBytes,
-          });
-        }
+        checkLength(proposed, folder.maxBytes);
         // the upload id is a secret, and the key is seen in URLs
         const key = `${createHash('sha256').update(uploadId).digest('base64url').slice(0, 16)}/${name}`;
         if (key.length > MAX_KEY_LENGTH) {
@@ -74,11 +58,10 @@ export const local = defineBackend<object>({
         }
         return {};
       },
+      checkUpload: async object => object.data,
       finish: async (tx, object) => {
         if (!(await sealBlob(tx, store.name, keyOf(object)))) {
-          inputError('No data was uploaded for {{name}}: send it first, by one of the methods that createUpload offers.', {
-            name: object.name,
-          });
+          noData(object.name);
         }
       },
       downloadMethods: ['getUrl', 'simple'],
@@ -94,10 +77,7 @@ export const local = defineBackend<object>({
           hashes: object.hashes,
         };
       },
-      remove: async (tx, object) => {
-        await deleteBlobs(tx, store.name, [keyOf(object)], clock.now());
-        return true;
-      },
+      remove: objects => store.remove(objects.map(keyOf)),
     };
   },
 });

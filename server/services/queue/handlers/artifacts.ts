@@ -20,7 +20,7 @@ import {
   refuseReplacement,
 } from '../artifacts.ts';
 import { finishArtifactRow, getArtifact, insertArtifact, listArtifactRows, lockArtifact, replaceArtifact } from '../artifacts.db.ts';
-import { type ArtifactStorage, isRefusal } from '../artifacts-storage.ts';
+import { type ArtifactStorage, type BlobAddress, isRefusal } from '../artifacts-storage.ts';
 import { getTask, shareTask, type TaskRow } from '../tasks.db.ts';
 
 export interface ArtifactCtx {
@@ -87,7 +87,8 @@ const storeArtifact = async (tx: Tx, taskId: string, runId: number, wanted: Arti
     if (old.storageType === 'object') {
       return old; // the upload goes on
     }
-    const stored = { ...wanted, contentType: old.contentType, contentLength: old.contentLength };
+    const details = old.storageType === 's3' && wanted.storageType === 's3' ? old.details : wanted.details;
+    const stored = { ...wanted, details, contentType: old.contentType, contentLength: old.contentLength };
     await replaceArtifact(tx, taskId, runId, stored);
     return stored;
   }
@@ -214,7 +215,7 @@ const replyWithContent = async (
   const { details, name } = artifact;
   switch (artifact.storageType) {
     case 's3':
-      return redirect('s3', await ctx.artifacts.getUrl(details as { bucket: string; key: string }, { skipCdn }));
+      return redirect('s3', await ctx.artifacts.getUrl(details as BlobAddress, { skipCdn }));
     case 'reference':
       return redirect('reference', (details as { url: string }).url);
     case 'error':
@@ -245,7 +246,7 @@ const describeContent = async (ctx: ArtifactCtx, taskId: string, runId: number, 
     case 's3':
       return {
         storageType: 's3' as const,
-        url: await ctx.artifacts.getUrl(details as { bucket: string; key: string }, { skipCdn: false }),
+        url: await ctx.artifacts.getUrl(details as BlobAddress, { skipCdn: false }),
       };
     case 'reference':
       return { storageType: 'reference' as const, url: (details as { url: string }).url };
@@ -296,7 +297,10 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
     if (parseDateTime(body.expires) < clock.nowMs() - CLOCK_DRIFT_MS) {
       inputError('The artifact expires {{expires}}, which is in the past.', { expires: body.expires });
     }
-    const wanted = newArtifact(taskId, runId, name, body, () => plainSlugid(random));
+    const wanted = newArtifact(name, body, {
+      blob: () => ctx.artifacts.locate(taskId, runId, name),
+      uploadId: () => plainSlugid(random),
+    });
     const { task, run, artifact } = await db.tx(async tx => {
       // the event tells the state in which the task is when the artifact comes
       const found = await shareTask(tx, taskId);
@@ -309,7 +313,7 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
     });
     switch (body.storageType) {
       case 's3': {
-        const { url, expires } = await ctx.artifacts.signPut(artifact.details as { bucket: string; key: string }, artifact.contentType);
+        const { url, expires } = await ctx.artifacts.signPut(artifact.details as BlobAddress, artifact.contentType, wanted.contentLength);
         return { storageType: 's3' as const, contentType: artifact.contentType, expires: expires.toISOString(), putUrl: url };
       }
       case 'object':

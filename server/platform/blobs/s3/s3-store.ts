@@ -1,0 +1,53 @@
+/** A bucket as a store of blobs: what whoever hands out URLs needs of it, and what takes the bytes that are too large for one request. */
+import { Readable } from 'node:stream';
+import type { Clock } from '../../clock.ts';
+import { arriving, STALL_TIMEOUT_MS } from '../arriving.ts';
+import type { BlobStore, BlobWriter } from '../blob-store.ts';
+import { signBlobUrl } from '../signed-url.ts';
+import type { S3Bucket, S3Headers } from './s3-bucket.ts';
+import { refuseS3Key } from './s3-key.ts';
+
+export interface S3StoreOptions {
+  /** Names the store in URLs of this installation. */
+  readonly name: string;
+  readonly bucket: S3Bucket;
+  readonly signingSecret: Uint8Array;
+  /** Where this installation takes what is too large for one request: scheme, host, port. */
+  readonly origin: string;
+}
+
+/** The store `name` in a bucket. */
+export const makeS3Store = ({ name, bucket, signingSecret, origin }: S3StoreOptions): BlobStore => ({
+  name,
+  signPut: async ({ key, contentType, contentLength, expires, expectedLength = contentLength }) =>
+    expectedLength !== undefined && expectedLength > bucket.settings.maxPutBytes
+      ? signBlobUrl(origin, signingSecret, { method: 'PUT', store: name, key, expiresMs: expires.getTime(), contentType, contentLength })
+      : bucket.signPut(key, { contentType, contentLength }, expires),
+  signGet: ({ key, expires }) => bucket.signGet(key, expires),
+  plainUrl: key => bucket.plainUrl(key),
+  remove: keys => bucket.remove(keys),
+  refuseKey: refuseS3Key,
+});
+
+export interface S3WriterOptions {
+  readonly bucket: S3Bucket;
+  readonly clock: Clock;
+  /** More bytes are refused. */
+  readonly maxBytes: number;
+  /** Throws `BlobError` when nothing may be written under a key any more. */
+  readonly check?: (key: string) => Promise<void>;
+  /** What is kept beside the bytes. */
+  readonly headersFor?: (contentType: string) => Partial<S3Headers>;
+}
+
+/** Streams bytes to a bucket, in parts. */
+export const makeS3Writer = ({ bucket, clock, maxBytes, check, headersFor }: S3WriterOptions): BlobWriter => ({
+  write: async ({ key, contentType, contentEncoding, contentLength }, body) => {
+    await check?.(key);
+    const source = Readable.from(arriving(body, { contentLength, maxBytes, stallTimeoutMs: STALL_TIMEOUT_MS, clock }), {
+      objectMode: false,
+    });
+    const headers = { contentType, contentEncoding, ...headersFor?.(contentType) };
+    return bucket.upload(key, source, headers, contentLength ?? maxBytes);
+  },
+});
