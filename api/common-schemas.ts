@@ -3,6 +3,8 @@
  * no values of ours, so they stand here as data.
  */
 
+import { HTTP_VERBS } from './types.ts';
+
 export interface CommonSchema {
   readonly $id: string;
   readonly $schema: string;
@@ -94,33 +96,7 @@ const apiReference: CommonSchema = {
             type: { type: 'string', enum: ['function'], description: 'The kind of entry.' },
             method: {
               type: 'string',
-              enum: [
-                'get',
-                'post',
-                'put',
-                'head',
-                'delete',
-                'options',
-                'trace',
-                'copy',
-                'lock',
-                'mkcol',
-                'move',
-                'purge',
-                'propfind',
-                'proppatch',
-                'unlock',
-                'report',
-                'mkactivity',
-                'checkout',
-                'merge',
-                'm-search',
-                'notify',
-                'subscribe',
-                'unsubscribe',
-                'patch',
-                'search',
-              ],
+              enum: HTTP_VERBS,
               description: 'The verb of HTTP, in lower case.',
             },
             route: text('Path below the API of the service, with parameters as `<name>`.'),

@@ -55,3 +55,32 @@ export const stability = (words: Words = {}) => stringEnum(STABILITIES, words);
 export const continuationToken = (): Schema<string> =>
   string({ description: 'Give it back as the query parameter of the same name to get the next page. Absent when there is none.' });
 export const expires = (description: string) => dateTime({ description });
+
+/** Every verb of HTTP, which a request to a service may have. */
+export const HTTP_VERBS = [
+  'get',
+  'post',
+  'put',
+  'head',
+  'delete',
+  'options',
+  'trace',
+  'copy',
+  'lock',
+  'mkcol',
+  'move',
+  'purge',
+  'propfind',
+  'proppatch',
+  'unlock',
+  'report',
+  'mkactivity',
+  'checkout',
+  'merge',
+  'm-search',
+  'notify',
+  'subscribe',
+  'unsubscribe',
+  'patch',
+  'search',
+] as const;

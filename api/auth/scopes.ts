@@ -15,7 +15,7 @@ import {
   word,
   type TypeOf,
 } from '../schema.ts';
-import { CLIENT_ID_PATTERN, scopeSet } from '../types.ts';
+import { CLIENT_ID_PATTERN, HTTP_VERBS, scopeSet } from '../types.ts';
 
 export const scopeSetDocument = schema(
   'auth',
@@ -23,35 +23,6 @@ export const scopeSetDocument = schema(
   { title: 'Scope Set' },
   object({ scopes: scopeSet({ description: 'The scopes.' }) }),
 );
-
-/** Every verb of HTTP that a service may be asked with. */
-export const HTTP_VERBS = [
-  'get',
-  'post',
-  'put',
-  'head',
-  'delete',
-  'options',
-  'trace',
-  'copy',
-  'lock',
-  'mkcol',
-  'move',
-  'purge',
-  'propfind',
-  'proppatch',
-  'unlock',
-  'report',
-  'mkactivity',
-  'checkout',
-  'merge',
-  'm-search',
-  'notify',
-  'subscribe',
-  'unsubscribe',
-  'patch',
-  'search',
-] as const;
 
 export const authenticateHawkRequest = schema(
   'auth',

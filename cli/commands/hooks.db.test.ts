@@ -1,59 +1,23 @@
 /** The commands for hooks, on a server without a socket. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { Ansis } from 'ansis';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemRandom } from '@tscluster/client/clock.ts';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { publishAll } from '@tscluster/server/platform/events.ts';
 import { type HooksServer, ROOT, aHook, aTemplate, withHooks } from '@tscluster/server/services/hooks/testing.ts';
-import type { Context, Output } from '../context.ts';
-import { run } from '../program.ts';
 import { parseHook } from './hooks.ts';
+import { type TestCli, openCli } from './testing.ts';
 
 let server: HooksServer;
-let folder: string;
+let cli: TestCli;
 beforeAll(async () => {
   server = await withHooks();
-  folder = await mkdtemp(path.join(os.tmpdir(), 'taskcluster-hooks-'));
+  cli = await openCli(server, { TASKCLUSTER_CLIENT_ID: ROOT.clientId, TASKCLUSTER_ACCESS_TOKEN: ROOT.accessToken });
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
-interface Printed {
-  readonly out: string;
-  readonly err: string;
-  readonly status: number;
-}
-
-const taskcluster = async (args: readonly string[], input = '', env: Record<string, string> = {}): Promise<Printed> => {
-  let [out, err, status] = ['', '', 0];
-  const output = (take: (text: string) => void): Output => ({
-    write: async text => take(String(text)),
-    isTerminal: false,
-    columns: 200,
-    rows: 40,
-    style: new Ansis(0),
-  });
-  const context: Context = {
-    env: { TASKCLUSTER_ROOT_URL: server.rootUrl, TASKCLUSTER_CLIENT_ID: ROOT.clientId, TASKCLUSTER_ACCESS_TOKEN: ROOT.accessToken, ...env },
-    cwd: folder,
-    out: output(text => (out += text)),
-    err: output(text => (err += text)),
-    readInput: async () => input,
-    clock: server.clock,
-    random: systemRandom,
-    signal: new AbortController().signal,
-    fetch: server.fetch,
-    setExitStatus: code => {
-      status = code;
-    },
-  };
-  await run(context, ['hooks', ...args]);
-  return { out, err, status };
-};
+const taskcluster: TestCli['run'] = (args, input, env) => cli.run(['hooks', ...args], input, env);
 
 const file = async (name: string, text: string): Promise<string> => {
-  const at = path.join(folder, name);
+  const at = path.join(cli.folder, name);
   await writeFile(at, text);
   return at;
 };

@@ -1,57 +1,27 @@
 /** The commands for secrets and notifications, on a server without a socket. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { Ansis } from 'ansis';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemRandom } from '@tscluster/client/clock.ts';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { notifyService } from '@tscluster/server/services/notify/service.ts';
 import { queueService } from '@tscluster/server/services/queue/service.ts';
 import { secretsService } from '@tscluster/server/services/secrets/service.ts';
 import { openMailServer } from '@tscluster/server/testing/mail.ts';
 import { type TestServer, withServer } from '@tscluster/server/testing/server.ts';
-import type { Context, Output } from '../context.ts';
 import { EXIT_ERROR } from '../problem.ts';
-import { run } from '../program.ts';
+import { type TestCli, openCli } from './testing.ts';
 
 const mail = await openMailServer();
 let server: TestServer;
-let folder: string;
+let cli: TestCli;
 beforeAll(async () => {
   server = await withServer([queueService, secretsService, notifyService], {
     environment: { SMTP_URL: mail.url, EMAIL_SOURCE_ADDRESS: 'tc@example.com' },
   });
   server.setAnonymousScopes(['*']);
-  folder = await mkdtemp(path.join(os.tmpdir(), 'taskcluster-cli-'));
+  cli = await openCli(server);
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
-const taskcluster = async (args: readonly string[], input = ''): Promise<{ out: string; err: string; status: number }> => {
-  let [out, err, status] = ['', '', 0];
-  const output = (take: (text: string) => void): Output => ({
-    write: async text => take(String(text)),
-    isTerminal: false,
-    columns: 300,
-    rows: 40,
-    style: new Ansis(0),
-  });
-  const context: Context = {
-    env: { TASKCLUSTER_ROOT_URL: server.rootUrl },
-    cwd: folder,
-    out: output(text => (out += text)),
-    err: output(text => (err += text)),
-    readInput: async () => input,
-    clock: server.clock,
-    random: systemRandom,
-    signal: new AbortController().signal,
-    fetch: server.fetch,
-    setExitStatus: code => {
-      status = code;
-    },
-  };
-  await run(context, args);
-  return { out, err, status };
-};
+const taskcluster: TestCli['run'] = (args, input, env) => cli.run(args, input, env);
 
 describe('secret', () => {
   test('is stored from standard input or a file, read, listed and deleted', async () => {
@@ -64,7 +34,7 @@ describe('secret', () => {
     expect((await taskcluster(['secret', 'get', 'p/a', 'token'])).out).toBe('hunter2\n');
     expect(JSON.parse((await taskcluster(['secret', 'get', 'p/a', 'n'])).out)).toEqual([1]);
     expect(JSON.parse((await taskcluster(['secret', 'get', 'p/a', '--json'])).out)).toMatchObject({ secret: { token: 'hunter2' } });
-    await writeFile(path.join(folder, 'value.json'), '{"from": "file"}');
+    await writeFile(path.join(cli.folder, 'value.json'), '{"from": "file"}');
     await taskcluster(['secret', 'set', 'q/b', '--file', 'value.json']);
     expect((await taskcluster(['secret', 'list'])).out).toBe('p/a\nq/b\n');
     expect((await taskcluster(['secret', 'list', 'q/'])).out).toBe('q/b\n');

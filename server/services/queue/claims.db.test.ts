@@ -4,15 +4,13 @@ import { queueApi } from '@tscluster/api/queue/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { testDatabase } from '../../testing/template.ts';
-import { type QueueServer, aTask, aWorker, findBreaches, refusal, withQueue } from './testing.ts';
+import { type QueueServer, aTask, aWorker, findBreaches, forgetTasks, refusal, withQueue } from './testing.ts';
 
 let server: QueueServer;
 beforeAll(async () => {
   server = await withQueue();
 });
-beforeEach(async () => {
-  await server.db`truncate queue.tasks, queue.pending, queue.claims, queue.deps, queue.groups, queue.fanouts`;
-});
+beforeEach(() => forgetTasks(server));
 
 const settled = async (promise: Promise<unknown>): Promise<boolean> => {
   const state = { done: false };

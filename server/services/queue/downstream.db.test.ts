@@ -1,22 +1,16 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { queueApi } from '@tscluster/api/queue/api.ts';
-import { testDatabase } from '../../testing/template.ts';
 import { MAX_DOWNSTREAM } from './downstream.ts';
 import { aGraph, schedulerOf } from './graphs/testing.ts';
 import { claimExpiry, deadlines, dependencies } from './loops.ts';
-import { type NewDefinition, type QueueServer, aWorker, findBreaches, refusal, withQueue } from './testing.ts';
+import { type NewDefinition, type QueueServer, aWorker, findBreaches, forgetTasks, late, refusal, withTwoQueues } from './testing.ts';
 
 let one: QueueServer;
 let two: QueueServer;
 beforeAll(async () => {
-  const { db } = await testDatabase();
-  one = await withQueue({ db, relay: true });
-  two = await withQueue({ db, clock: one.clock });
+  [one, two] = await withTwoQueues();
 });
-beforeEach(async () => {
-  await one.db`truncate queue.tasks, queue.pending, queue.claims, queue.deps, queue.groups, queue.fanouts`;
-  await one.drain();
-});
+beforeEach(() => forgetTasks(one));
 
 const DAYS = 86_400_000;
 /** Creates tasks that depend on each other by place; all with the same far deadline. Answers with their ids. */
@@ -409,15 +403,6 @@ describe('is refused', () => {
     expect(await refusal(one.queue.rerunDownstream({ taskId: root }))).toMatchObject({ statusCode: 413, code: 'InputTooLarge' });
   });
 });
-
-/** Turns of the event loop by which one of two calls is late: every interleaving has its chance. */
-const late = async (turns: number): Promise<void> => {
-  for (let i = 0; i < turns; i++) {
-    await new Promise<void>(resolve => {
-      setImmediate(resolve);
-    });
-  }
-};
 
 describe('at the same time as', () => {
   test('the completion of its task: it runs once more, and what is downstream after it', async () => {

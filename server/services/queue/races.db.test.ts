@@ -1,20 +1,15 @@
 /** Two processes on one database, each with its own lane: what may happen at the same time does. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { seededRandom } from '../../testing/server.ts';
-import { testDatabase } from '../../testing/template.ts';
 import { claimExpiry, dependencies } from './loops.ts';
-import { type QueueServer, aTask, aWorker, findBreaches, refusal, withQueue } from './testing.ts';
+import { type QueueServer, aTask, aWorker, findBreaches, forgetTasks, late, refusal, withTwoQueues } from './testing.ts';
 
 let one: QueueServer;
 let two: QueueServer;
 beforeAll(async () => {
-  const { db } = await testDatabase();
-  one = await withQueue({ db, relay: true });
-  two = await withQueue({ db, clock: one.clock });
+  [one, two] = await withTwoQueues();
 });
-beforeEach(async () => {
-  await one.db`truncate queue.tasks, queue.pending, queue.claims, queue.deps, queue.groups, queue.fanouts`;
-});
+beforeEach(() => forgetTasks(one));
 
 /** A running task. */
 const running = async (fields: Parameters<QueueServer['create']>[0] = {}): Promise<string> => {
@@ -24,15 +19,6 @@ const running = async (fields: Parameters<QueueServer['create']>[0] = {}): Promi
 };
 
 const stateOf = async (taskId: string): Promise<string> => (await one.queue.status({ taskId })).status.state;
-
-/** Turns of the event loop by which one of two calls is late: every interleaving has its chance. */
-const late = async (turns: number): Promise<void> => {
-  for (let i = 0; i < turns; i++) {
-    await new Promise<void>(resolve => {
-      setImmediate(resolve);
-    });
-  }
-};
 
 describe('two processes', () => {
   test('a task created while the one it needs completes is released by one of the two', async () => {

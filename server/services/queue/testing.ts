@@ -5,6 +5,7 @@ import { type Client, ApiCallError } from '@tscluster/client/client.ts';
 import { slugid } from '@tscluster/client/clock.ts';
 import type { FakeClock } from '../../testing/clock.ts';
 import { type TestServer, type WithServerOptions, seededRandom, withServer } from '../../testing/server.ts';
+import { testDatabase } from '../../testing/template.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Loop } from '../../platform/loop.ts';
 import type { Service } from '../../platform/service.ts';
@@ -70,6 +71,28 @@ export const withQueue = async (options: WithServerOptions & { more?: readonly S
     claim: async (tasks = 1, taskQueueId = TASK_QUEUE) =>
       (await claimNow(ctx, server.clock, queue, taskQueueId, { ...aWorker(), tasks })).tasks.map(task => task.status.taskId),
   };
+};
+
+/** Two processes on one database, each with its own lane; the first delivers the events of both. */
+export const withTwoQueues = async (): Promise<[QueueServer, QueueServer]> => {
+  const { db } = await testDatabase();
+  const one = await withQueue({ db, relay: true });
+  return [one, await withQueue({ db, clock: one.clock })];
+};
+
+/** Empties the queue, and takes the events that are left. */
+export const forgetTasks = async (server: QueueServer): Promise<void> => {
+  await server.db`truncate queue.tasks, queue.pending, queue.claims, queue.deps, queue.groups, queue.fanouts, queue.progress`;
+  await server.drain();
+};
+
+/** Turns of the event loop by which one of two calls is late: every interleaving has its chance. */
+export const late = async (turns: number): Promise<void> => {
+  for (let i = 0; i < turns; i++) {
+    await new Promise<void>(resolve => {
+      setImmediate(resolve);
+    });
+  }
 };
 
 type ClaimBody = MethodInput<(typeof queueApi)['methods']['claimWork']>;

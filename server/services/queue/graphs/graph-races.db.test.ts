@@ -1,29 +1,15 @@
 /** Graphs in company: two processes on one database, and what may happen at the same time does. */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { testDatabase } from '../../../testing/template.ts';
-import { type QueueServer, findBreaches, withQueue } from '../testing.ts';
+import { type QueueServer, findBreaches, forgetTasks, late, withTwoQueues } from '../testing.ts';
 import { type GraphItem, aGraph, refusedGraph, schedulerOf } from './testing.ts';
 
 let one: QueueServer;
 let two: QueueServer;
 beforeAll(async () => {
-  const { db } = await testDatabase();
-  one = await withQueue({ db, relay: true });
-  two = await withQueue({ db, clock: one.clock });
+  [one, two] = await withTwoQueues();
 });
-beforeEach(async () => {
-  await one.db`truncate queue.tasks, queue.pending, queue.claims, queue.deps, queue.groups, queue.fanouts`;
-  await one.drain();
-});
+beforeEach(() => forgetTasks(one));
 
-/** Turns of the event loop by which one of two calls is late: every interleaving has its chance. */
-const late = async (turns: number): Promise<void> => {
-  for (let i = 0; i < turns; i++) {
-    await new Promise<void>(resolve => {
-      setImmediate(resolve);
-    });
-  }
-};
 const submit = (server: QueueServer, tasks: GraphItem[], taskGroupId: string) =>
   schedulerOf(server).submitGraph({ taskGroupId }, { tasks });
 const names = async (): Promise<string[]> => (await one.drain()).map(({ exchange }) => exchange.split('/').at(-1) as string).sort();
