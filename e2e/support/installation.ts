@@ -22,6 +22,8 @@ export type Part = 'server' | 'postgres' | 'worker';
 export interface InstallationOptions {
   /** More environment variables for the server. */
   readonly env?: Readonly<Record<string, string>>;
+  /** What starts it. Default: the program that `npm start` continues with. */
+  readonly program?: 'taskcluster up';
 }
 
 export interface Installation {
@@ -89,21 +91,17 @@ class InstallationProcess implements Installation {
 
   async start(): Promise<void> {
     const before = this.#output.length;
-    const child = spawn(
-      process.execPath,
-      [path.join(ROOT, 'server', 'local', 'start.ts'), '--port', String(this.#port), '--data-dir', this.dataDir],
-      {
-        // as `npm start` does: descriptor 3 closes when we end
-        stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-        cwd: ROOT,
-        env: {
-          ...cleanEnvironment(),
-          NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules', '.cache', 'compiled'),
-          TASKCLUSTER_PARENT_FD: '3',
-          ...this.#options.env,
-        },
+    const child = spawn(process.execPath, [...this.#program(), '--port', String(this.#port), '--data-dir', this.dataDir], {
+      // as `npm start` does: descriptor 3 closes when we end
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      cwd: ROOT,
+      env: {
+        ...cleanEnvironment(),
+        NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules', '.cache', 'compiled'),
+        TASKCLUSTER_PARENT_FD: '3',
+        ...this.#options.env,
       },
-    );
+    });
     const ended = new Promise<string>(resolve => {
       child.once('error', error => resolve(error.message));
       child.once('exit', (code, signal) => resolve(signal ?? `status ${code}`));
@@ -128,6 +126,12 @@ class InstallationProcess implements Installation {
     this.#port = Number(new URL(this.rootUrl).port);
     const env = await readEnvFile(this.dataDir);
     this.credentials = { clientId: env['TASKCLUSTER_CLIENT_ID'] ?? '', accessToken: env['TASKCLUSTER_ACCESS_TOKEN'] ?? '' };
+  }
+
+  #program(): string[] {
+    return this.#options.program === 'taskcluster up'
+      ? [path.join(ROOT, 'cli', 'main.ts'), 'up']
+      : [path.join(ROOT, 'server', 'local', 'start.ts')];
   }
 
   #pidNow = async (part: Part): Promise<number | undefined> => {
