@@ -180,8 +180,8 @@ describe('a claim that could not be answered', () => {
   test('is handed again to the same worker, and to nobody else', async () => {
     const taskId = await server.create();
     await server.claim();
-    // as if the answer had been lost: the process knows that something went wrong
-    server.ctx.unanswered.suspect({ taskQueueId: 'prov/wt', ...aWorker() });
+    // as if the answer had been lost
+    server.ctx.unanswered.lost({ taskQueueId: 'prov/wt', ...aWorker() }, [{ taskId, runId: 0 }]);
     const other = claim('worker-b');
     await waiting(1);
     expect(await settled(other)).toBe(false);
@@ -213,7 +213,7 @@ describe('a claim that could not be answered', () => {
     const second = await withQueue({ db, clock: server.clock });
     const again = second.queue.claimWork({ taskQueueId: 'prov/wt' }, { ...aWorker(), tasks: 1 });
     await waiting(1, second);
-    await server.clock.tick({ ms: 1_900 });
+    await server.clock.tick({ ms: 4_900 });
     expect(await settled(again)).toBe(false); // too young: it may be on its way
     await server.clock.tick({ ms: 100 });
     expect((await again).tasks.map(task => task.status.taskId)).toEqual([taskId]);

@@ -39,8 +39,12 @@ export interface HotPath {
   reclaim(run: Run): Promise<Reclaimed | undefined>;
   /** Somebody waits for work: a batch runs soon. */
   ask(): void;
-  /** Notes, after a while and unless the run has ended by then, that a worker has received its claim. */
-  answered(claim: AnsweredClaim): void;
+  /**
+   * Notes, after a while and unless the run has ended by then, that a worker has received its claim.
+   *
+   * @param onSettled it is noted, or the run has ended
+   */
+  answered(claim: AnsweredClaim, onSettled?: () => void): void;
   /** Resolves when nothing is waiting or in flight. */
   drain(): Promise<void>;
 }
@@ -51,8 +55,8 @@ export interface HotPathOptions {
   readonly claimTimeoutMs: number;
   readonly waiters: () => Waiters;
   readonly wake: Wake;
-  /** A worker may hold claims of which it does not know. */
-  readonly onDoubt: (worker: ClaimRequest) => void;
+  /** A worker may hold claims of which it does not know: these, or nobody knows which. */
+  readonly onDoubt: (worker: ClaimRequest, claims?: readonly Run[]) => void;
 }
 
 type Item =
@@ -125,7 +129,7 @@ const pickCreates = (items: readonly Item[]): { picked: NewTask[]; postponed: Se
 export const makeHotPath = (options: HotPathOptions): HotPath => {
   const { lane, clock, claimTimeoutMs } = options;
   let asked = false;
-  const answers = new Map<string, AnsweredClaim>();
+  const answers = new Map<string, AnsweredClaim & { readonly onSettled?: (() => void) | undefined }>();
   let noteTimer: Timer | undefined;
 
   const flush = async (items: readonly Item[]): Promise<(Outcome | Error)[]> => {
@@ -143,8 +147,13 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     for (const claim of noted) {
       answers.delete(runKey(claim));
     }
+    const settling = [...noted];
     for (const end of ends) {
-      answers.delete(runKey(end));
+      const answer = answers.get(runKey(end));
+      if (answer) {
+        answers.delete(runKey(end));
+        settling.push(answer);
+      }
     }
 
     const statements: Statement[] = [];
@@ -165,12 +174,12 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     try {
       results = await runRetrying(lane, statements);
     } catch (error) {
-      for (const claim of noted) {
+      for (const claim of settling) {
         answers.set(runKey(claim), claim);
       }
       if (deal) {
         if (isConnectionError(error)) {
-          deal.requests.forEach(options.onDoubt);
+          deal.requests.forEach(worker => options.onDoubt(worker));
         }
         deal.release(error);
       }
@@ -184,8 +193,9 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const claimed = rowsAt<ClaimedRow>(claimAt);
     const released = rowsAt<ReleasedRow>(satisfyAt);
 
-    for (const { worker } of deal?.deliver(claimed, takenUntilMs) ?? []) {
-      options.onDoubt(worker);
+    settling.forEach(({ onSettled }) => onSettled?.());
+    for (const { worker, claimed: runs } of deal?.deliver(claimed, takenUntilMs) ?? []) {
+      options.onDoubt(worker, runs);
     }
     if (claimed.length > 0 || reclaimed.size > 0) {
       options.wake.claims(takenUntilMs);
@@ -283,8 +293,8 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
         batcher.add({ kind: 'ask' }).catch(() => undefined); // waiters learn of a failure themselves
       }
     },
-    answered: claim => {
-      answers.set(runKey(claim), claim);
+    answered: (claim, onSettled) => {
+      answers.set(runKey(claim), { ...claim, onSettled });
       noteSoon();
     },
     drain: () => batcher.drain(),

@@ -174,7 +174,7 @@ const makeCtx = (
     claimTimeoutMs: config.claimTimeoutMs,
     waiters: () => waiters,
     wake,
-    onDoubt: worker => unanswered.suspect(worker),
+    onDoubt: (worker, claims) => (claims ? unanswered.lost(worker, claims) : unanswered.suspect(worker)),
   });
   const reader = makeTaskReader(platform.openLane('queue reads'));
 

@@ -71,6 +71,7 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
       const againMs = excluded ? undefined : ctx.unanswered.dueInMs(worker);
       claims = await ctx.waiters.wait(worker, body.tasks, Math.min(leftMs, againMs ?? leftMs), closed);
       if (claims.length > 0) {
+        ctx.unanswered.answering(worker, claims);
         ctx.seen.worker(taskQueueId, workerGroup, workerId, claims);
       } else if (againMs !== undefined && !closed.aborted) {
         claims = await ctx.unanswered.take(worker, body.tasks);
@@ -80,11 +81,11 @@ export const claimHandlers: Pick<Handlers<typeof queueApi, Ctx>, ClaimMethods> =
       let sent = false;
       onSent(() => {
         sent = true;
-        claims.forEach(claim => ctx.hot.answered(claim));
+        claims.forEach(claim => ctx.hot.answered(claim, () => ctx.unanswered.settled(worker, claim)));
       });
       const onClose = (): void => {
         if (!sent) {
-          ctx.unanswered.suspect(worker);
+          ctx.unanswered.lost(worker, claims);
         }
       };
       if (closed.aborted) {
