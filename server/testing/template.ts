@@ -41,7 +41,7 @@ afterAll(async () => {
       await database.drop();
     }
   }
-});
+}, 300_000);
 
 /** Makes a fresh migrated database. Call it at the top of a file, in a `beforeAll`, or in a test. */
 export const testDatabase = async (): Promise<TestDatabase> => {

@@ -56,7 +56,8 @@ describe('what is planted is found, and shrunk:', () => {
   ])('$what', minutes(10), async ({ planted }) => {
     const failure = await runModel(SEED, 3_000, planted);
     expect(failure).toBeDefined();
-    expect(failure?.rounds.length).toBeLessThan(failure?.found ?? 0);
+    // of a few rounds all may be needed
+    expect(failure?.rounds.length).toBeLessThan(Math.max(failure?.found ?? 0, 10));
     expect(failure && describeFailure(failure)).toContain(`MODEL_SEED=${SEED} fails`);
   });
 });
