@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
 // The suffix picks the runner: `x.test.ts` needs nothing, `x.db.test.ts` needs Postgres (a shared one, started once), `x.e2e.ts` starts processes.
+// Waits end when something hangs, not when a machine is busy.
+const PATIENCE_MS = 120_000;
+
 export default defineConfig({
   test: {
     projects: [
@@ -9,6 +12,8 @@ export default defineConfig({
           name: 'unit',
           include: ['{api,client,server,worker,cli,rules,scripts}/**/*.test.ts'],
           exclude: ['**/*.db.test.ts', '**/node_modules/**', '**/dist/**'],
+          testTimeout: PATIENCE_MS,
+          hookTimeout: PATIENCE_MS,
         },
       },
       {
@@ -17,8 +22,8 @@ export default defineConfig({
           include: ['{server,worker,cli,rules}/**/*.db.test.ts'],
           exclude: ['**/node_modules/**', '**/dist/**'],
           globalSetup: ['server/testing/postgres.ts'],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          testTimeout: PATIENCE_MS,
+          hookTimeout: 2 * PATIENCE_MS,
           maxWorkers: 2,
         },
       },

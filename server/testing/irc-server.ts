@@ -24,7 +24,7 @@ export interface IrcPerson {
   readonly lines: readonly string[];
 }
 
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 
 const pause = (ms: number): Promise<void> =>
   new Promise(resolve => {

@@ -157,7 +157,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
             active = await activeConnection(vhost, 'test/shared');
             return active !== undefined && !broken.has(active);
           },
-          { timeout: 30_000 },
+          { timeout: 60_000 },
         )
         .toBe(true);
       broken.add(active ?? '');
@@ -237,7 +237,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     await bus.subscribe(subscription);
     await write(db, event(4));
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 20_000 }).toEqual([1, 2, 3, 4]);
+    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 2, 3, 4]);
     expect(await db`select seq from platform.deliveries`).toEqual([]);
   });
 
@@ -254,7 +254,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     const names = async (): Promise<string[]> =>
       (await rabbit.api<{ name: string }[]>('GET', `/queues/${encodeURIComponent(vhost.name)}`)).map(({ name }) => name).toSorted();
     const own = (name: string): string[] => [`queue/${BUS_USER}/${name}`, `queue/${BUS_USER}/${name}/dead-letters`];
-    await expect.poll(names, { timeout: 20_000 }).toEqual([...own('test/alive'), ...own('test/gone')]);
+    await expect.poll(names, { timeout: 60_000 }).toEqual([...own('test/alive'), ...own('test/gone')]);
     clock.advance({ days: 8 });
     await expect
       .poll(
