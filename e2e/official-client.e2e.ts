@@ -273,11 +273,11 @@ describe('signed URLs', () => {
 
   test('of GET methods work without a header, with and without a query, by permanent and temporary credentials', async () => {
     const { auth, queue } = root;
-    expect(await get(auth.buildSignedUrl(auth['currentScopes']!))).toMatchObject({
+    expect(await get(await auth.buildSignedUrl(auth['currentScopes']!))).toMatchObject({
       status: 200,
       body: { scopes: expect.arrayContaining(['*']) },
     });
-    expect(await get(queue.buildSignedUrl(queue['listTaskQueues']!, { limit: '1' }))).toMatchObject({
+    expect(await get(await queue.buildSignedUrl(queue['listTaskQueues']!, { limit: '1' }))).toMatchObject({
       status: 200,
       body: { taskQueues: expect.any(Array) },
     });
@@ -289,8 +289,8 @@ describe('signed URLs', () => {
         credentials: installation.credentials,
       }),
     );
-    expect(await get(temporary.queue.buildSignedUrl(temporary.queue['listTaskQueues']!))).toMatchObject({ status: 200 });
-    expect(await get(temporary.auth.buildSignedUrl(temporary.auth['getEntityHistory']!, 'role', 'anonymous'))).toMatchObject({
+    expect(await get(await temporary.queue.buildSignedUrl(temporary.queue['listTaskQueues']!))).toMatchObject({ status: 200 });
+    expect(await get(await temporary.auth.buildSignedUrl(temporary.auth['getEntityHistory']!, 'role', 'anonymous'))).toMatchObject({
       status: 403,
       body: { code: 'InsufficientScopes' },
     });
@@ -310,9 +310,9 @@ describe('signed URLs', () => {
     });
     const put = await fetch(putUrl, { method: 'PUT', headers: { 'content-type': 'text/plain' }, body: 'a secret' });
     expect(put.status).toBe(200);
-    const unsigned = queue.buildUrl(queue['getLatestArtifact']!, taskId, 'private/x.txt');
+    const unsigned = await queue.buildUrl(queue['getLatestArtifact']!, taskId, 'private/x.txt');
     expect(await get(unsigned)).toMatchObject({ status: 403, body: { code: 'InsufficientScopes' } });
-    const signed = queue.buildSignedUrl(queue['getLatestArtifact']!, taskId, 'private/x.txt');
+    const signed = await queue.buildSignedUrl(queue['getLatestArtifact']!, taskId, 'private/x.txt');
     const redirect = await get(signed);
     expect(redirect).toMatchObject({ status: 303, body: { storageType: 's3' } });
     expect(await (await fetch(signed)).text()).toBe('a secret');
@@ -320,10 +320,10 @@ describe('signed URLs', () => {
 
   test('are refused when they were altered or are over', async () => {
     const { auth } = root;
-    const url = auth.buildSignedUrl(auth['getEntityHistory']!, 'role', 'anonymous');
+    const url = await auth.buildSignedUrl(auth['getEntityHistory']!, 'role', 'anonymous');
     expect(await get(url)).toMatchObject({ status: 200 });
     expect(await get(url.replace('/anonymous', '/another'))).toMatchObject({ status: 401, body: { code: 'AuthenticationFailed' } });
-    const over = auth.buildSignedUrl(auth['getEntityHistory']!, 'role', 'anonymous', {}, { expiration: -10 });
+    const over = await auth.buildSignedUrl(auth['getEntityHistory']!, 'role', 'anonymous', {}, { expiration: -10 });
     const answer = await get(over);
     expect(answer).toMatchObject({ status: 401, body: { code: 'AuthenticationFailed' } });
     expect(answer.body.message).toContain('Access expired');

@@ -1,16 +1,17 @@
 /**
- * Secrets and notifications on a running installation. Every method that the published JavaScript client knows is called through it, with success and
- * refused for a documented reason. A group is announced once, whatever is killed; encryption keys are replaced while everything goes on; and nothing that
- * the processes have written holds a secret.
+ * Secrets and notifications on a running installation: a group is announced once, whatever is killed; encryption keys are replaced while everything goes
+ * on; and nothing that the processes have written holds a secret.
  */
 import { execFile } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { queueApi } from '@tscluster/api/queue/api.ts';
+import { secretsApi } from '@tscluster/api/secrets/api.ts';
+import { type Client, createClient } from '@tscluster/client/client.ts';
 import { beforeAll, expect, test } from 'vitest';
 import { openMailServer } from '../server/testing/mail.ts';
 import { type Installation, startInstallation } from './support/installation.ts';
-import { expectRefusal, type ServiceClient, type ServiceMethod, taskcluster } from './support/official.ts';
 import { waitFor } from './support/processes.ts';
 import { aScript, aTask, newId } from './support/tasks.ts';
 
@@ -19,84 +20,30 @@ const VALUE = 'hunter2-never-written-down';
 const mail = await openMailServer();
 let installation: Installation;
 
-const clients = (credentials: { clientId: string; accessToken: string } | Record<string, never>) => {
-  const options = { rootUrl: installation.rootUrl, credentials, retries: 0 };
-  return { secrets: new taskcluster.Secrets(options), notify: new taskcluster.Notify(options), queue: new taskcluster.Queue(options) };
-};
-let root: ReturnType<typeof clients>;
-let nobody: ReturnType<typeof clients>;
-const called = new Set<string>();
-const call = (service: 'secrets' | 'notify', client: ServiceClient, name: string, ...args: unknown[]): Promise<any> => {
-  called.add(`${service}.${name}`);
-  return (client[name] as ServiceMethod)(...args);
-};
+let secrets: Client<typeof secretsApi>;
+let queue: Client<typeof queueApi>;
 const inAnHour = (): string => new Date(Date.now() + 3_600_000).toISOString();
 
 beforeAll(async () => {
   installation = await startInstallation({
     env: { SMTP_URL: mail.url, EMAIL_SOURCE_ADDRESS: 'tc@example.com', NOTIFY_GROUP_SETTLE_SECONDS: '1' },
   });
-  root = clients(installation.credentials);
-  nobody = clients({});
+  const { rootUrl, credentials } = installation;
+  secrets = createClient(secretsApi, { rootUrl, credentials });
+  queue = createClient(queueApi, { rootUrl, credentials, retries: 0 });
 });
 
-test.each(['secrets', 'notify'] as const)('operational methods of %s answer', async service => {
-  const client = root[service];
-  expect(await call(service, client, 'ping')).toMatchObject({ alive: true });
-  expect(await call(service, client, 'lbheartbeat')).toEqual({});
-  expect(await call(service, client, 'heartbeat')).toEqual({});
-  expect(await call(service, client, 'version')).toHaveProperty('version');
-});
-
-test('every method of secrets', async () => {
+test('values are kept, and values in calls that are refused are not told', async () => {
   const name = 'e2e/a secret/ü';
-  const secrets = (client: ServiceClient, method: string, ...args: unknown[]) => call('secrets', client, method, ...args);
   const expires = inAnHour();
-  expect(await secrets(root.secrets, 'set', name, { secret: { password: VALUE }, expires })).toEqual({});
-  await expectRefusal(secrets(nobody.secrets, 'set', name, { secret: {}, expires }), 403, 'InsufficientScopes', `secrets:set:${name}`);
-  await expectRefusal(secrets(root.secrets, 'set', name, { secret: VALUE, expires }), 400, 'InputValidationError', 'data/secret');
-  expect(await secrets(root.secrets, 'get', name)).toEqual({ secret: { password: VALUE }, expires });
-  await expectRefusal(secrets(nobody.secrets, 'get', name), 403, 'InsufficientScopes', `secrets:get:${name}`);
-  await expectRefusal(secrets(root.secrets, 'get', 'e2e/none'), 404, 'ResourceNotFound', 'Secret not found');
-  expect((await secrets(nobody.secrets, 'list')).secrets).toContain(name);
-  await expectRefusal(secrets(root.secrets, 'list', { limit: 'many' }), 400, 'InvalidRequestArguments', 'limit');
-  await expectRefusal(secrets(nobody.secrets, 'remove', name), 403, 'InsufficientScopes', `secrets:set:${name}`);
-  expect(await secrets(root.secrets, 'remove', name)).toEqual({});
-  await expectRefusal(secrets(root.secrets, 'get', name), 404, 'ResourceNotFound');
-});
-
-test('every method of notify', async () => {
-  const notify = (client: ServiceClient, method: string, ...args: unknown[]) => call('notify', client, method, ...args);
-  const email = { address: 'dev@example.com', subject: 'Hello', content: 'It *works*.' };
-  await notify(root.notify, 'email', email);
-  await notify(root.notify, 'email', email);
-  expect((await mail.taken()).map(({ subject }) => subject)).toEqual(['Hello']);
-  await expectRefusal(notify(nobody.notify, 'email', email), 403, 'InsufficientScopes', 'notify:email:dev@example.com');
-  await notify(root.notify, 'pulse', { routingKey: 'a.b', message: { x: 1 } });
-  await expectRefusal(notify(root.notify, 'pulse', { routingKey: 'a.b' }), 400, 'InputValidationError', 'data');
-  await notify(root.notify, 'matrix', { roomId: '!a:b', body: 'not configured' });
-  await expectRefusal(notify(nobody.notify, 'matrix', { roomId: '!a:b', body: 'x' }), 403, 'InsufficientScopes', 'notify:matrix-room:!a:b');
-  await notify(root.notify, 'slack', { channelId: 'C1', text: 'not configured' });
-  await expectRefusal(notify(nobody.notify, 'slack', { channelId: 'C1', text: 'x' }), 403, 'InsufficientScopes', 'notify:slack-channel:C1');
-  const denied = { notificationType: 'email', notificationAddress: 'no@example.com' };
-  await notify(root.notify, 'addDenylistAddress', denied);
-  await expectRefusal(notify(nobody.notify, 'addDenylistAddress', denied), 403, 'InsufficientScopes', 'notify:manage-denylist');
-  await expectRefusal(notify(root.notify, 'email', { ...email, address: 'no@example.com' }), 400, 'DenylistedAddress', 'no@example.com');
-  expect(await notify(root.notify, 'listDenylist')).toEqual({ addresses: [denied] });
-  await expectRefusal(notify(nobody.notify, 'listDenylist'), 403, 'InsufficientScopes', 'notify:manage-denylist');
-  await notify(root.notify, 'deleteDenylistAddress', denied);
-  await expectRefusal(notify(nobody.notify, 'deleteDenylistAddress', denied), 403, 'InsufficientScopes', 'notify:manage-denylist');
-  expect(await notify(root.notify, 'listDenylist')).toEqual({ addresses: [] });
-});
-
-test('no method was forgotten', () => {
-  const known = (['secrets', 'notify'] as const).flatMap(service =>
-    Object.values(Object.getPrototypeOf(root[service]) as Record<string, ServiceMethod>)
-      .concat(Object.values(root[service] as Record<string, ServiceMethod>))
-      .flatMap(method => (method?.entryReference?.type === 'function' ? [`${service}.${method.entryReference.name}`] : [])),
-  );
-  expect(known.length).toBeGreaterThan(15);
-  expect([...new Set(known)].filter(name => !called.has(name))).toEqual([]);
+  await secrets.set({ name }, { secret: { password: VALUE }, expires });
+  expect(await secrets.get({ name })).toEqual({ secret: { password: VALUE }, expires });
+  const wrong = { secret: VALUE as never, expires };
+  await expect(secrets.set({ name }, wrong)).rejects.toMatchObject({ statusCode: 400, code: 'InputValidationError' });
+  const nobody = createClient(secretsApi, { rootUrl: installation.rootUrl });
+  await expect(nobody.set({ name }, { secret: { password: VALUE }, expires })).rejects.toMatchObject({ statusCode: 403 });
+  await secrets.remove({ name });
+  await expect(secrets.get({ name })).rejects.toMatchObject({ statusCode: 404 });
 });
 
 test('a task and its group are announced once each, whatever is killed meanwhile', async () => {
@@ -104,14 +51,14 @@ test('a task and its group are announced once each, whatever is killed meanwhile
   const routes = ['notify.email.task@example.com.on-completed', 'notify.group.email.group@example.com.on-resolved'];
   const ids = [taskGroupId, newId(), newId()];
   for (const [i, taskId] of ids.entries()) {
-    await root.queue['createTask']?.(taskId, { ...aTask(), taskGroupId, payload: aScript('true'), routes: i === 0 ? routes : [] });
+    await queue.createTask({ taskId }, { ...aTask(), taskGroupId, payload: aScript('true'), routes: i === 0 ? routes : [] });
     await installation.kill(i === 1 ? 'postgres' : 'server');
     if (i !== 1) {
       await installation.restart();
     }
     await waitFor('the installation to answer', 60_000, async () => {
       try {
-        await root.queue['status']?.(taskId);
+        await queue.status({ taskId });
         return true;
       } catch {
         return undefined;
@@ -137,13 +84,13 @@ test('keys are replaced while secrets are read and written', async () => {
   };
   const expires = inAnHour();
   for (let i = 0; i < 20; i++) {
-    await call('secrets', root.secrets, 'set', `e2e/key/${i}`, { secret: { value: `${VALUE}-${i}` }, expires });
+    await secrets.set({ name: `e2e/key/${i}` }, { secret: { value: `${VALUE}-${i}` }, expires });
   }
   const [before] = await keys('status');
   expect(before).toMatchObject({ isNewest: true });
   const { id } = await keys('rotate');
   await waitFor('everything under the new key', 60_000, async () => {
-    await call('secrets', root.secrets, 'set', 'e2e/key/0', { secret: { value: `${VALUE}-0` }, expires });
+    await secrets.set({ name: 'e2e/key/0' }, { secret: { value: `${VALUE}-0` }, expires });
     const uses: { id: string; values: number }[] = await keys('status');
     return uses.every(use => use.id === id || use.values === 0) ? true : undefined;
   });
@@ -151,7 +98,7 @@ test('keys are replaced while secrets are read and written', async () => {
   expect(await keys('prune')).toEqual({ removed: [] });
   await installation.restart();
   for (let i = 0; i < 20; i++) {
-    expect((await call('secrets', root.secrets, 'get', `e2e/key/${i}`)).secret).toEqual({ value: `${VALUE}-${i}` });
+    expect((await secrets.get({ name: `e2e/key/${i}` })).secret).toEqual({ value: `${VALUE}-${i}` });
   }
 });
 

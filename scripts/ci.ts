@@ -1,11 +1,13 @@
 /**
- * Installs the servers that tests need, where it may (Debian, root), and requires them; runs `npm run check` and `npm test` and prints the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was
- * skipped is named, and what ended without a result counts as failed.
+ * Installs the servers and the Python client that tests need, where it may (Debian, root), and requires them; runs `npm run check` and `npm test` and prints
+ * the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was skipped is named, and what ended without a result counts as
+ * failed.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PYTHON_PACKAGE, installPythonPackage } from './python-package.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -32,17 +34,23 @@ const runNpm = (args: string[]): Promise<{ status: number; output: string }> =>
 /** Debian packages of the real servers that tests talk to. */
 const SERVER_PACKAGES: readonly string[] = ['ngircd', 'rabbitmq-server'];
 
+const apt = (...args: string[]): boolean =>
+  spawnSync('apt-get', ['-q', '-y', ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    // servers are started by the tests, on ports of their own
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
+  }).status === 0;
+const aptInstall = (packages: readonly string[]): boolean => apt('update') && apt('install', '--no-install-recommends', ...packages);
+
 const missing = SERVER_PACKAGES.filter(name => spawnSync('dpkg', ['-s', name], { stdio: 'ignore' }).status !== 0);
-if (missing.length > 0) {
-  const apt = (...args: string[]): number | null =>
-    spawnSync('apt-get', ['-q', '-y', ...args], {
-      stdio: ['ignore', 'inherit', 'inherit'],
-      // servers are started by the tests, on ports of their own
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
-    }).status;
-  if (apt('update') !== 0 || apt('install', '--no-install-recommends', ...missing) !== 0) {
-    console.log(`Not installed: ${missing.join(' ')}. The tests that need them will fail.`);
-  }
+if (missing.length > 0 && !aptInstall(missing)) {
+  console.log(`Not installed: ${missing.join(' ')}. The tests that need them will fail.`);
+}
+const python = installPythonPackage(() => aptInstall(['python3', 'python3-venv']));
+if (python === undefined) {
+  console.log(`Not installed: ${PYTHON_PACKAGE}. The tests that need it will fail.`);
+} else {
+  process.env['TASKCLUSTER_TEST_PYTHON'] = python;
 }
 process.env['TASKCLUSTER_TEST_REQUIRE'] = '1';
 

@@ -19,12 +19,14 @@ export interface ServiceMethod {
     readonly name: string;
     readonly method: string;
     readonly args: readonly string[];
+    /** Its schema. */
+    readonly input?: string;
   };
 }
 
 export type ServiceClient = { readonly [name: string]: ServiceMethod } & {
-  buildUrl(method: ServiceMethod, ...args: unknown[]): string;
-  buildSignedUrl(method: ServiceMethod, ...args: unknown[]): string;
+  buildUrl(method: ServiceMethod, ...args: unknown[]): string | Promise<string>;
+  buildSignedUrl(method: ServiceMethod, ...args: unknown[]): string | Promise<string>;
 };
 
 type ServiceClass = new (options: {

@@ -21,16 +21,20 @@ export const findProgram = (name: string): string | undefined =>
       }
     });
 
-/** Like `describe`, for tests that need a program; `debianPackage` is what brings it. */
-export const describeWith = (program: string, debianPackage: string, name: string, tests: () => void): void => {
-  if (findProgram(program) !== undefined) {
+/** Like `describe`, for tests that need something that may be missing; `what` names it and says how to get it. */
+export const describeWhere = (isThere: boolean, what: string, name: string, tests: () => void): void => {
+  if (isThere) {
     describe(name, tests);
   } else if (process.env['TASKCLUSTER_TEST_REQUIRE'] === '1') {
     describe(name, () => {
-      throw new Error(`${program} is not installed: apt-get install ${debianPackage}`);
+      throw new Error(`missing: ${what}`);
     });
   } else {
-    // on purpose: a developer without that server runs everything else; in CI the branch above fails
-    describe.skip(`${name} (skipped: needs ${program}, Debian package ${debianPackage})`, tests);
+    // on purpose: a developer without it runs everything else; in CI the branch above fails
+    describe.skip(`${name} (skipped: needs ${what})`, tests);
   }
 };
+
+/** The same for a program; `debianPackage` is what brings it. */
+export const describeWith = (program: string, debianPackage: string, name: string, tests: () => void): void =>
+  describeWhere(findProgram(program) !== undefined, `${program}: apt-get install ${debianPackage}`, name, tests);
