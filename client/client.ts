@@ -32,6 +32,8 @@ export interface ClientOptions {
   readonly fetch?: typeof fetch;
   /** Passed on as `x-taskcluster-trace-id`. */
   readonly traceId?: string | undefined;
+  /** Sent with every call. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly clock?: Clock;
   readonly random?: Random;
 }
@@ -235,6 +237,7 @@ const makeCaller = (api: Api, options: ClientOptions) => {
       const response = await (options.fetch ?? fetch)(url.href, {
         method: method.method.toUpperCase(),
         headers: {
+          ...options.headers,
           ...(authorization ? { authorization } : {}),
           ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
           ...(options.traceId ? { 'x-taskcluster-trace-id': options.traceId } : {}),

@@ -38,7 +38,7 @@ export interface Platform {
   client<A extends Api>(
     api: A,
     service: string,
-    options?: Pick<ClientOptions, 'authorizedScopes' | 'credentials' | 'traceId' | 'retries'>,
+    options?: Pick<ClientOptions, 'authorizedScopes' | 'credentials' | 'traceId' | 'retries' | 'headers'>,
   ): Client<A>;
   /** The credentials of `static/taskcluster/<service>`. */
   serviceCredentials(service: string): { clientId: string; accessToken: string };

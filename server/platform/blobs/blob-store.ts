@@ -47,6 +47,16 @@ export interface BlobStore {
   refuseKey(key: string): string | undefined;
 }
 
+/** Reads what is stored, for copies of it. */
+export interface BlobSource {
+  /** undefined when nothing is stored. The etag is another one once the bytes were replaced. */
+  look(key: string): Promise<{ readonly sizeBytes: number; readonly etag: string } | undefined>;
+  /** Opens what is stored; whoever does not read the body to its end destroys it. */
+  open(
+    key: string,
+  ): Promise<(Blob & { readonly etag: string; readonly contentDisposition?: string | undefined; readonly body: Readable }) | undefined>;
+}
+
 /** Takes bytes that come through this installation, where clients cannot send them to the store itself. */
 export interface BlobWriter {
   /** Stores bytes in place of what the key has, as they come. Throws `BlobError`. */

@@ -3,10 +3,12 @@
  * finishes them, then the data goes, then the rows. What could not be removed is kept and tried again later; after a crash it is the same.
  */
 import type { Db } from '../../db/sql.ts';
+import { objectStore } from '../../platform/blobs/blob-store.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Log } from '../../platform/log.ts';
 import { loop } from '../../platform/loop.ts';
 import type { Backend } from './backends/backend.ts';
+import { removeCopiesOf } from './mirror/copies.db.ts';
 import { countStrandedObjects, deleteObjects, type ObjectRow, takeExpiredObjects } from './objects.db.ts';
 
 export interface ExpiryCtx {
@@ -20,11 +22,17 @@ export interface ExpiryCtx {
 const RETRY_MS = 600_000;
 
 /** Removes objects of one backend; returns how many are gone. */
-const removeObjects = async ({ db, log }: ExpiryCtx, backend: Backend, objects: readonly ObjectRow[]): Promise<number> => {
+const removeObjects = async ({ db, clock, log }: ExpiryCtx, backend: Backend, objects: readonly ObjectRow[]): Promise<number> => {
   try {
     const left = await backend.remove(objects);
-    const gone = objects.map(({ name }) => name).filter(name => !left.has(name));
-    await db.tx(tx => deleteObjects(tx, gone));
+    const gone = objects.filter(({ name }) => !left.has(name));
+    await db.tx(async tx => {
+      await deleteObjects(
+        tx,
+        gone.map(({ name }) => name),
+      );
+      await removeCopiesOf(tx, objectStore(backend.backendId), gone.map(backend.keyOf), clock.now());
+    });
     if (left.size > 0) {
       const [[name, reason] = []] = left;
       log.error({ backendId: backend.backendId, objects: left.size, name, reason }, 'objects could not be removed; they are tried again');

@@ -5,9 +5,13 @@ import type { Clock } from '../../platform/clock.ts';
 import { apiError, conflict, inputError, notFound } from '../../platform/errors.ts';
 import { type Handlers, HttpReply } from '../../platform/service.ts';
 import { parseDateTime } from '../../platform/validate.ts';
-import type { Backend, DownloadMethod, ProposedUpload } from './backends/backend.ts';
+import { objectStore } from '../../platform/blobs/blob-store.ts';
+import { findRegion, type Region } from '../../platform/mirror/regions.ts';
+import type { Backend, Download, DownloadMethod, ProposedUpload } from './backends/backend.ts';
+import { lifeOf } from './backends/common.ts';
 import type { BackendRule, CdnRule } from './configuration.ts';
 import { addHashes, type Hashes, hasHashes, readHashes } from './hashes.ts';
+import type { Mirrors } from './mirror/mirror.ts';
 import { finishObject, getObject, insertObject, lockObject, type ObjectRow, setHashes } from './objects.db.ts';
 
 export interface ObjectCtx {
@@ -16,6 +20,8 @@ export interface ObjectCtx {
   readonly backends: ReadonlyMap<string, Backend>;
   readonly rules: readonly BackendRule[];
   readonly middleware: readonly CdnRule[];
+  readonly mirrors: Mirrors;
+  readonly regions: readonly Region[];
 }
 
 const UPLOAD_MS = 24 * 3_600_000;
@@ -124,6 +130,22 @@ const checkFinish = (
   return { object, backend: requireBackend(ctx, object), hashes: addHashes(object.hashes, given) };
 };
 
+/** A download, from the copy in the reader's region if there is one. */
+const download = async (
+  ctx: ObjectCtx,
+  backend: Backend,
+  object: ObjectRow,
+  method: DownloadMethod,
+  reader: Parameters<typeof findRegion>[1],
+): Promise<Download> => {
+  const original = { store: objectStore(backend.backendId), key: backend.keyOf(object), expires: object.expires };
+  const [found, copyUrl] = await Promise.all([
+    backend.download(object, method),
+    ctx.mirrors.find(findRegion(ctx.regions, reader), original, new Date(ctx.clock.nowMs() + lifeOf(method))),
+  ]);
+  return copyUrl === undefined ? found : { ...found, url: copyUrl };
+};
+
 export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
   async createUpload({ ctx, params: { name }, body, authorize }) {
     const { projectId, uploadId, expires, hashes, proposedUploadMethods } = body;
@@ -162,7 +184,7 @@ export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
     return {};
   },
 
-  async startDownload({ ctx, params: { name }, body }) {
+  async startDownload({ ctx, params: { name }, body, headers, sourceIp }) {
     const object = await requireObject(ctx, name);
     const backend = requireBackend(ctx, object);
     const accepted = body.acceptDownloadMethods;
@@ -173,7 +195,7 @@ export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
         possible: backend.downloadMethods.join(', '),
         accepted: Object.keys(accepted).join(', ') || 'no method',
       });
-    return backend.download(object, method);
+    return download(ctx, backend, object, method, { headers, sourceIp });
   },
 
   async object({ ctx, params: { name } }) {
@@ -181,14 +203,14 @@ export const objectHandlers: Handlers<typeof objectApi, ObjectCtx> = {
     return { projectId, expires: expires.toISOString(), hashes };
   },
 
-  async download({ ctx, params: { name } }) {
+  async download({ ctx, params: { name }, headers, sourceIp }) {
     const object = await requireObject(ctx, name);
     const backend = requireBackend(ctx, object);
     if (!backend.downloadMethods.includes('simple')) {
       apiError('NoMatchingMethod', 'The object {{name}} has no plain URL: use startDownload.', { name });
     }
     const cdn = ctx.middleware.find(rule => rule.regexp.test(name));
-    const url = cdn ? cdn.baseUrl + name : (await backend.download(object, 'simple')).url;
+    const url = cdn ? cdn.baseUrl + name : (await download(ctx, backend, object, 'simple', { headers, sourceIp })).url;
     return new HttpReply(303, { location: url });
   },
 };

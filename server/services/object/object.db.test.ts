@@ -413,7 +413,7 @@ test('expired objects and unfinished uploads go, and their names are free again'
   expect(await client.startDownload({ name: 'past' }, { acceptDownloadMethods: { simple: true } })).toMatchObject({ method: 'simple' });
   const ctx = { db: own.db, clock: own.clock, log: own.platform.log, backends } as unknown as ExpiryCtx;
   const loops = own.server.services.get('object')?.loops?.map(each => each.name);
-  expect(loops).toEqual(['object/expire', 'blobs/garbage', 'blobs/leftovers']);
+  expect(loops).toEqual(['object/expire', 'object/mirror-copies', 'object/mirror-evictions', 'blobs/garbage', 'blobs/leftovers']);
   // rows whose backend is unknown stay
   expect(await objectExpiry.run(ctx, 100)).toBe(0);
   const real = { ...ctx, backends: objectBackends(own) };

@@ -16,7 +16,7 @@ import { artifactExpiry } from './artifacts-expiry.ts';
 import type { Ctx } from './ctx.ts';
 import { queueService } from './service.ts';
 
-const [PUBLIC, PRIVATE, OBJECTS] = ['public-artifacts', 'private-bucket', 'objects-bucket'] as const;
+const [PUBLIC, PRIVATE, OBJECTS, MIRROR] = ['public-artifacts', 'private-bucket', 'objects-bucket', 'mirror-bucket'] as const;
 const MIB = 1024 ** 2;
 let s3: TestS3;
 let dir: string;
@@ -54,7 +54,7 @@ const start = (environment: Record<string, string> = {}, options: Parameters<typ
   });
 
 beforeAll(async () => {
-  s3 = await startS3([PUBLIC, PRIVATE, OBJECTS]);
+  s3 = await startS3([PUBLIC, PRIVATE, OBJECTS, MIRROR]);
   dir = await fs.mkdtemp(path.join(os.tmpdir(), 'taskcluster-artifacts-'));
   server = await start();
   queue = server.client(queueApi);
@@ -236,4 +236,54 @@ test('expiry: bytes first, then rows; what is left is tried again, and holds up 
   s3.locked.clear();
   expect(await artifactExpiry.run(ctx, 500)).toBe(3);
   expect([await left(), await keys()]).toEqual([[], []]);
+}, 60_000);
+
+test('readers in a region with a mirror are led to the copy there', async () => {
+  const mirror = {
+    accessKeyId: S3_ACCESS_KEY,
+    secretAccessKey: S3_SECRET_KEY,
+    bucket: MIRROR,
+    endpoint: s3.endpoint,
+    s3ForcePathStyle: true,
+  };
+  const own = await start(
+    { MIRROR_REGIONS: '{"west":["127.0.0.0/8"],"east":[]}', MIRRORS: JSON.stringify({ west: mirror, east: mirror }) },
+    { loops: true },
+  );
+  own.setAnonymousScopes(['queue:get-artifact:*']);
+  const taskId = await aTask(own);
+  await put(await create(taskId, 'public/x', {}, own), 'hello');
+  await put(await create(taskId, 'private/x', {}, own), 'secret');
+  const common = { queue: own.client(queueApi), objectClient: () => own.client(objectApi), fetch: overSocket, taskId, runId: '0' } as const;
+  await uploadArtifact({
+    ...common,
+    name: 'public/object',
+    storageType: 'object',
+    contentType: 'text/plain',
+    contentLength: 5,
+    expires: new Date(inMinutes(60, own)),
+    openSource: () => new Response('world').body as ReadableStream<Uint8Array>,
+  });
+  const locationOf = async (url: string, headers: Record<string, string>): Promise<string> =>
+    (await own.fetch(url, { headers })).headers.get('location') ?? '';
+  const get = (name: string, headers: Record<string, string>): Promise<string> =>
+    locationOf(`${own.rootUrl}/api/queue/v1/task/${taskId}/artifacts/${name}`, headers);
+  const inEast = { 'x-taskcluster-region': 'east' };
+
+  for (const [name, store, text] of [
+    ['public/x', PUBLIC, 'hello'],
+    ['private/x', PRIVATE, 'secret'],
+  ] as const) {
+    const led = await get(name, inEast);
+    expect(led).toMatch(new RegExp(`^${own.rootUrl}/mirror/v1/east\\?store=s3%3A${store}&`));
+    expect(await locationOf(led, {})).toContain(`${s3.endpoint}/${store}/${taskId}/0/${name}`);
+    await expect.poll(() => locationOf(led, {}), { timeout: 20_000 }).toContain(`${s3.endpoint}/${MIRROR}/`);
+    expect(await (await fetch(await locationOf(led, {}))).text()).toBe(text);
+  }
+  expect(await get('public/object', inEast)).toContain(`${s3.endpoint}/${OBJECTS}/t/${taskId}/0/public/object`);
+  await expect.poll(() => get('public/object', inEast), { timeout: 20_000 }).toContain(`${s3.endpoint}/${MIRROR}/object-s3/`);
+  expect(await (await fetch(await get('public/object', inEast))).text()).toBe('world');
+  // where the address says so; and not for those who want no cache
+  expect(await get('public/x', {})).toContain('/mirror/v1/west?');
+  expect(await get('public/x', { ...inEast, 'x-taskcluster-skip-cdn': '1' })).toContain(`${s3.endpoint}/${PUBLIC}/`);
 }, 60_000);

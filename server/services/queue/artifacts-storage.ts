@@ -5,13 +5,13 @@
 import { objectApi } from '@tscluster/api/object/api.ts';
 import { type Client, ApiCallError } from '@tscluster/client/client.ts';
 import { plainSlugid } from '../../platform/clock.ts';
-import { type BlobStore, bucketStore, PRIVATE_ARTIFACTS, PUBLIC_ARTIFACTS } from '../../platform/blobs/blob-store.ts';
-import { makeLocalStore } from '../../platform/blobs/local-store.ts';
-import { openS3Bucket } from '../../platform/blobs/s3/s3-bucket.ts';
-import { makeS3Store } from '../../platform/blobs/s3/s3-store.ts';
-import { artifactBucketSettings, blobUrlSettings, readArtifactBuckets } from '../../platform/blobs/settings.ts';
+import { openArtifactStores } from '../../platform/blobs/artifact-stores.ts';
+import type { BlobStore } from '../../platform/blobs/blob-store.ts';
+import { artifactBucketSettings, blobUrlSettings } from '../../platform/blobs/settings.ts';
 import { type SettingValues, text } from '../../platform/config.ts';
 import { inputError } from '../../platform/errors.ts';
+import { signMirrorUrl } from '../../platform/mirror/mirror-url.ts';
+import { findRegion, REGION_HEADER, regionSettings } from '../../platform/mirror/regions.ts';
 import type { Platform } from '../../platform/service.ts';
 import { createTemporaryCredentials } from '../../platform/temporary-credentials.ts';
 
@@ -24,10 +24,20 @@ const GET_URL_MS = 30 * MINUTE_MS;
 export const artifactSettings = {
   ...blobUrlSettings,
   ...artifactBucketSettings,
+  ...regionSettings,
   artifactCdn: text('PUBLIC_ARTIFACT_CDN', 'base URL of a cache in front of public artifacts', { fallback: undefined }),
 };
 
 export type ArtifactConfig = SettingValues<typeof artifactSettings>;
+
+export interface ReadOptions {
+  /** Neither a cache nor a copy will do. */
+  readonly skipCdn: boolean;
+  /** Where the reader is, if there is a mirror. */
+  readonly region: string | undefined;
+  /** When the artifact expires. */
+  readonly expires: Date;
+}
 
 export interface BlobAddress {
   readonly bucket: string;
@@ -45,8 +55,8 @@ export interface ArtifactStorage {
   locate(taskId: string, runId: number, name: string): BlobAddress;
   /** A URL to PUT bytes to, and until when it is sure to work. */
   signPut(blob: BlobAddress, contentType: string, contentLength: number | null): Promise<{ url: string; expires: Date }>;
-  /** A URL that gives the bytes. */
-  getUrl(blob: BlobAddress, options: { skipCdn: boolean }): Promise<string>;
+  /** A URL that gives the bytes, or those of a copy. */
+  getUrl(blob: BlobAddress, options: ReadOptions): Promise<string>;
   /**
    * Removes bytes; missing ones are fine. Blobs of a bucket that is not configured any more are left out, and reported. Answers with those that could
    * not be removed.
@@ -54,8 +64,10 @@ export interface ArtifactStorage {
   remove(blobs: readonly BlobAddress[]): Promise<ReadonlySet<BlobAddress>>;
   /** Looks after the buckets once the service is up. */
   prepare(): void;
-  /** A client of the object service that may do this and nothing else. */
-  objects(authorizedScopes: readonly string[]): Client<typeof objectApi>;
+  /** Where a caller is, if there is a mirror. */
+  regionOf(caller: Parameters<typeof findRegion>[1]): string | undefined;
+  /** A client of the object service that may do this and nothing else, for somebody in a region. */
+  objects(authorizedScopes: readonly string[], region?: string): Client<typeof objectApi>;
   /** Credentials for one object, until `expires`. */
   objectCredentials(clientId: string, scope: string, expires: Date): ObjectCredentials;
 }
@@ -66,18 +78,7 @@ const validClientId = (text_: string): string => text_.replace(/[^A-Za-z0-9!@/:.
 export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig): ArtifactStorage => {
   const { db, clock, random, log, rootUrl, signingSecret } = platform;
   const origin = config.objectsOrigin ?? rootUrl;
-  const buckets = readArtifactBuckets(config);
-  const s3 = (buckets ? [buckets.public, buckets.private] : []).map(settings => openS3Bucket({ settings, clock, log }));
-  // what was stored in the folder before there were buckets stays there
-  const stores = new Map<string, BlobStore>(
-    [
-      ...[PUBLIC_ARTIFACTS, PRIVATE_ARTIFACTS].map(name => makeLocalStore({ name, db, clock, signingSecret, origin })),
-      ...s3.map(bucket => makeS3Store({ name: bucketStore(bucket.settings.bucket), bucket, signingSecret, origin })),
-    ].map(store => [store.name, store]),
-  );
-  const [publicStore, privateStore] = buckets
-    ? [bucketStore(buckets.public.bucket), bucketStore(buckets.private.bucket)]
-    : [PUBLIC_ARTIFACTS, PRIVATE_ARTIFACTS];
+  const { stores, buckets, storeFor, isOpen } = openArtifactStores({ db, clock, log, signingSecret, origin, config });
   const requireStore = (bucket: string): BlobStore => {
     const store = stores.get(bucket);
     if (!store) {
@@ -88,13 +89,13 @@ export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig):
   const after = (ms: number): Date => new Date(clock.nowMs() + ms);
   return {
     locate: (taskId, runId, name) => {
-      const bucket = name.startsWith('public/') ? publicStore : privateStore;
+      const store = storeFor(name);
       const key = `${taskId}/${runId}/${name}`;
-      const problem = requireStore(bucket).refuseKey(key);
+      const problem = store.refuseKey(key);
       if (problem !== undefined) {
         inputError('The artifact name {{name}} cannot be used for storageType s3 here: {{problem}}.', { name, problem });
       }
-      return { bucket, key };
+      return { bucket: store.name, key };
     },
     signPut: async ({ bucket, key }, contentType, contentLength) => ({
       url: await requireStore(bucket).signPut({
@@ -106,9 +107,13 @@ export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig):
       }),
       expires: after(PUT_URL_MS),
     }),
-    getUrl: async ({ bucket, key }, { skipCdn }) => {
+    getUrl: async ({ bucket, key }, { skipCdn, region, expires }) => {
       const store = requireStore(bucket);
-      if (![PUBLIC_ARTIFACTS, publicStore].includes(bucket) || config.signPublicArtifactUrls) {
+      if (region !== undefined && !skipCdn) {
+        const grant = { region, store: bucket, key, untilMs: clock.nowMs() + GET_URL_MS, expiresMs: expires.getTime() };
+        return signMirrorUrl(origin, signingSecret, grant);
+      }
+      if (!isOpen(bucket)) {
         return store.signGet({ key, expires: after(GET_URL_MS) });
       }
       return config.artifactCdn !== undefined && !skipCdn
@@ -135,8 +140,10 @@ export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig):
       }
       return left;
     },
-    prepare: () => s3.forEach(bucket => void bucket.prepare()),
-    objects: authorizedScopes => platform.client(objectApi, 'queue', { authorizedScopes }),
+    prepare: () => buckets.forEach(bucket => void bucket.prepare()),
+    regionOf: caller => findRegion(config.mirrorRegions, caller),
+    objects: (authorizedScopes, region) =>
+      platform.client(objectApi, 'queue', { authorizedScopes, ...(region !== undefined && { headers: { [REGION_HEADER]: region } }) }),
     objectCredentials: (clientId, scope, expires) =>
       createTemporaryCredentials({
         credentials: platform.serviceCredentials('queue'),

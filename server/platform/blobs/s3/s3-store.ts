@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import type { Clock } from '../../clock.ts';
 import { arriving, STALL_TIMEOUT_MS } from '../arriving.ts';
-import type { BlobStore, BlobWriter } from '../blob-store.ts';
+import type { BlobSource, BlobStore, BlobWriter } from '../blob-store.ts';
 import { signBlobUrl } from '../signed-url.ts';
 import type { S3Bucket, S3Headers } from './s3-bucket.ts';
 import { refuseS3Key } from './s3-key.ts';
@@ -28,6 +28,9 @@ export const makeS3Store = ({ name, bucket, signingSecret, origin }: S3StoreOpti
   remove: keys => bucket.remove(keys),
   refuseKey: refuseS3Key,
 });
+
+/** Reads a bucket. */
+export const makeS3Source = (bucket: S3Bucket): BlobSource => ({ look: bucket.head, open: bucket.open });
 
 export interface S3WriterOptions {
   readonly bucket: S3Bucket;

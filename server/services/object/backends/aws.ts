@@ -10,11 +10,11 @@ import { objectStore } from '../../../platform/blobs/blob-store.ts';
 import { openS3Bucket } from '../../../platform/blobs/s3/s3-bucket.ts';
 import { refuseS3Key } from '../../../platform/blobs/s3/s3-key.ts';
 import { readS3Settings, S3_KEYS, type S3Settings } from '../../../platform/blobs/s3/s3-settings.ts';
-import { makeS3Writer } from '../../../platform/blobs/s3/s3-store.ts';
+import { makeS3Source, makeS3Writer } from '../../../platform/blobs/s3/s3-store.ts';
 import { signBlobUrl } from '../../../platform/blobs/signed-url.ts';
 import { getObject } from '../objects.db.ts';
 import { type Backend, defineBackend, type StoredObject } from './backend.ts';
-import { checkLength, GET_GRACE_MS, GET_URL_MS, noData, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys, SIMPLE_URL_MS } from './common.ts';
+import { checkLength, GET_URL_MS, lifeOf, noData, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys } from './common.ts';
 
 interface AwsConfig {
   readonly s3: S3Settings;
@@ -129,15 +129,17 @@ export const aws = defineBackend<AwsConfig>({
       downloadMethods: ['getUrl', 'simple'],
       download: async (object, method) =>
         method === 'simple'
-          ? { method, url: await getUrl(object, SIMPLE_URL_MS) }
+          ? { method, url: await getUrl(object, lifeOf(method)) }
           : {
               method,
-              url: await getUrl(object, GET_URL_MS + GET_GRACE_MS),
+              url: await getUrl(object, lifeOf(method)),
               expires: after(GET_URL_MS).toISOString(),
               hashes: object.hashes,
             },
       remove: objects => bucket.remove(objects.map(object => object.name)),
       prepare: bucket.prepare,
+      keyOf: object => object.name,
+      source: makeS3Source(bucket),
       writer: makeS3Writer({
         bucket,
         clock,

@@ -10,7 +10,7 @@ import type { Hashes } from '../hashes.ts';
 import type { Db, Tx } from '../../../db/sql.ts';
 import type { Clock, Random } from '../../../platform/clock.ts';
 import type { BlobFolder } from '../../../platform/blobs/blob-folder.ts';
-import type { BlobWriter } from '../../../platform/blobs/blob-store.ts';
+import type { BlobSource, BlobWriter } from '../../../platform/blobs/blob-store.ts';
 import type { Log } from '../../../platform/log.ts';
 
 export interface StoredObject {
@@ -55,6 +55,10 @@ export interface Backend {
   remove(objects: readonly StoredObject[]): Promise<ReadonlyMap<string, string>>;
   /** Looks after its place once the service is up. */
   prepare?(): Promise<void>;
+  /** Under which key the bytes of an object are, for `source`. */
+  keyOf(object: StoredObject): string;
+  /** Reads bytes, for copies. */
+  readonly source: BlobSource;
   /** Takes bytes that are too large for one request to the backend. */
   readonly writer?: BlobWriter;
 }

@@ -1,14 +1,17 @@
 /** What the protocol asks of every backend. */
 import { inputError, tooLarge } from '../../../platform/errors.ts';
-import type { ProposedUpload } from './backend.ts';
+import type { DownloadMethod, ProposedUpload } from './backend.ts';
 
 const MINUTE_MS = 60_000;
 export const PUT_URL_MS = 45 * MINUTE_MS;
 /** Signatures outlive what is announced, so that a request sent in time arrives in time. */
 export const PUT_GRACE_MS = 10_000;
 export const GET_URL_MS = MINUTE_MS;
-export const GET_GRACE_MS = MINUTE_MS;
-export const SIMPLE_URL_MS = 30 * MINUTE_MS;
+const GET_GRACE_MS = MINUTE_MS;
+const SIMPLE_URL_MS = 30 * MINUTE_MS;
+
+/** How long a URL of a download works. */
+export const lifeOf = (method: DownloadMethod): number => (method === 'simple' ? SIMPLE_URL_MS : GET_URL_MS + GET_GRACE_MS);
 
 /** Refuses what is announced as too large. */
 export const checkLength = (proposed: ProposedUpload, maxBytes: number): void => {

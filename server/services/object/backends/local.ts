@@ -4,8 +4,8 @@ import { Readable } from 'node:stream';
 import { inputError } from '../../../platform/errors.ts';
 import { MAX_KEY_LENGTH, objectStore } from '../../../platform/blobs/blob-store.ts';
 import { sealBlob } from '../../../platform/blobs/blobs.db.ts';
-import { makeLocalStore } from '../../../platform/blobs/local-store.ts';
-import { checkLength, noData, GET_GRACE_MS, GET_URL_MS, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys, SIMPLE_URL_MS } from './common.ts';
+import { makeFolderSource, makeLocalStore } from '../../../platform/blobs/local-store.ts';
+import { checkLength, lifeOf, noData, GET_URL_MS, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys } from './common.ts';
 import { defineBackend, type Backend, type StoredObject } from './backend.ts';
 
 /** What is kept with an object: the key of its bytes. Each upload has its own, so that a URL of an earlier upload of the name writes nothing here. */
@@ -68,16 +68,18 @@ export const local = defineBackend<object>({
       download: async (object, method) => {
         const key = keyOf(object);
         if (method === 'simple') {
-          return { method, url: await store.signGet({ key, expires: after(SIMPLE_URL_MS), attachment: true }) };
+          return { method, url: await store.signGet({ key, expires: after(lifeOf(method)), attachment: true }) };
         }
         return {
           method,
-          url: await store.signGet({ key, expires: after(GET_URL_MS + GET_GRACE_MS), attachment: true }),
+          url: await store.signGet({ key, expires: after(lifeOf(method)), attachment: true }),
           expires: after(GET_URL_MS).toISOString(),
           hashes: object.hashes,
         };
       },
       remove: objects => store.remove(objects.map(keyOf)),
+      keyOf,
+      source: makeFolderSource(store.name, context.db, folder),
     };
   },
 });

@@ -1,4 +1,5 @@
 /** The queue's artifact methods. The order of their checks is the protocol's. */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { queueApi } from '@tscluster/api/queue/api.ts';
 import type { CreateArtifactRequest } from '@tscluster/api/queue/artifacts.ts';
 import type { TaskStatus } from '@tscluster/api/queue/tasks.ts';
@@ -20,7 +21,7 @@ import {
   refuseReplacement,
 } from '../artifacts.ts';
 import { finishArtifactRow, getArtifact, insertArtifact, listArtifactRows, lockArtifact, replaceArtifact } from '../artifacts.db.ts';
-import { type ArtifactStorage, type BlobAddress, isRefusal } from '../artifacts-storage.ts';
+import { type ArtifactStorage, type BlobAddress, isRefusal, type ReadOptions } from '../artifacts-storage.ts';
 import { getTask, shareTask, type TaskRow } from '../tasks.db.ts';
 
 export interface ArtifactCtx {
@@ -210,12 +211,12 @@ const replyWithContent = async (
   taskId: string,
   runId: number,
   artifact: Artifact,
-  skipCdn: boolean,
+  { skipCdn, region }: Pick<ReadOptions, 'skipCdn' | 'region'>,
 ): Promise<HttpReply> => {
   const { details, name } = artifact;
   switch (artifact.storageType) {
     case 's3':
-      return redirect('s3', await ctx.artifacts.getUrl(details as BlobAddress, { skipCdn }));
+      return redirect('s3', await ctx.artifacts.getUrl(details as BlobAddress, { skipCdn, region, expires: artifact.expires }));
     case 'reference':
       return redirect('reference', (details as { url: string }).url);
     case 'error':
@@ -224,7 +225,7 @@ const replyWithContent = async (
       const objectName = objectNameOf(taskId, runId, name);
       try {
         const download = await ctx.artifacts
-          .objects([`object:download:${objectName}`])
+          .objects([`object:download:${objectName}`], skipCdn ? undefined : region)
           .startDownload({ name: objectName }, { acceptDownloadMethods: { simple: true } });
         return redirect('object', download.url);
       } catch (error) {
@@ -240,13 +241,19 @@ const replyWithContent = async (
 };
 
 /** How a program gets the content. */
-const describeContent = async (ctx: ArtifactCtx, taskId: string, runId: number, artifact: Artifact) => {
+const describeContent = async (
+  ctx: ArtifactCtx,
+  taskId: string,
+  runId: number,
+  artifact: Artifact,
+  { region }: Pick<ReadOptions, 'region'>,
+) => {
   const { details, name } = artifact;
   switch (artifact.storageType) {
     case 's3':
       return {
         storageType: 's3' as const,
-        url: await ctx.artifacts.getUrl(details as BlobAddress, { skipCdn: false }),
+        url: await ctx.artifacts.getUrl(details as BlobAddress, { skipCdn: false, region, expires: artifact.expires }),
       };
     case 'reference':
       return { storageType: 'reference' as const, url: (details as { url: string }).url };
@@ -267,9 +274,10 @@ const describeContent = async (ctx: ArtifactCtx, taskId: string, runId: number, 
   }
 };
 
-const skipsCdn = (headers: Readonly<Record<string, string | string[] | undefined>>): boolean => {
-  const value = headers['x-taskcluster-skip-cdn'];
-  return value === 'true' || value === '1';
+/** What a request says of who reads. */
+const readerOf = (ctx: ArtifactCtx, request: { headers: IncomingHttpHeaders; sourceIp: string | undefined }) => {
+  const value = request.headers['x-taskcluster-skip-cdn'];
+  return { skipCdn: value === 'true' || value === '1', region: ctx.artifacts.regionOf(request) };
 };
 
 const listPage = async (db: Query, taskId: string, runId: number, query: PageQuery) => {
@@ -361,17 +369,17 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
     });
   },
 
-  async getArtifact({ ctx, params: { taskId, runId: runText, name }, headers, authorize }) {
+  async getArtifact({ ctx, params: { taskId, runId: runText, name }, headers, sourceIp, authorize }) {
     const runId = readRunId(runText);
     const artifact = await resolveArtifact(ctx, taskId, runId, name, authorize);
-    return replyWithContent(ctx, taskId, runId, artifact, skipsCdn(headers));
+    return replyWithContent(ctx, taskId, runId, artifact, readerOf(ctx, { headers, sourceIp }));
   },
 
-  async getLatestArtifact({ ctx, params: { taskId, name }, headers, authorize }) {
+  async getLatestArtifact({ ctx, params: { taskId, name }, headers, sourceIp, authorize }) {
     await authorize({ names: [name] });
     const runId = await requireLastRun(ctx.platform.db, taskId);
     const artifact = await resolveArtifact(ctx, taskId, runId, name, authorize);
-    return replyWithContent(ctx, taskId, runId, artifact, skipsCdn(headers));
+    return replyWithContent(ctx, taskId, runId, artifact, readerOf(ctx, { headers, sourceIp }));
   },
 
   async listArtifacts({ ctx, params: { taskId, runId: runText }, query }) {
@@ -398,13 +406,15 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
     return describeArtifact(db, taskId, await requireLastRun(db, taskId), name);
   },
 
-  async artifact({ ctx, params: { taskId, runId: runText, name }, authorize }) {
+  async artifact({ ctx, params: { taskId, runId: runText, name }, headers, sourceIp, authorize }) {
     const runId = readRunId(runText);
-    return describeContent(ctx, taskId, runId, await resolveArtifact(ctx, taskId, runId, name, authorize));
+    const artifact = await resolveArtifact(ctx, taskId, runId, name, authorize);
+    return describeContent(ctx, taskId, runId, artifact, readerOf(ctx, { headers, sourceIp }));
   },
 
-  async latestArtifact({ ctx, params: { taskId, name }, authorize }) {
+  async latestArtifact({ ctx, params: { taskId, name }, headers, sourceIp, authorize }) {
     const runId = await requireLastRun(ctx.platform.db, taskId);
-    return describeContent(ctx, taskId, runId, await resolveArtifact(ctx, taskId, runId, name, authorize));
+    const artifact = await resolveArtifact(ctx, taskId, runId, name, authorize);
+    return describeContent(ctx, taskId, runId, artifact, readerOf(ctx, { headers, sourceIp }));
   },
 };
