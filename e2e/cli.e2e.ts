@@ -325,23 +325,4 @@ describe('the index and caches', () => {
     expect((await taskcluster(['purge-cache', 'list', 'local/other'])).out).toBe('');
     expect(await taskcluster(['purge-cache', 'local', 'checkouts'])).toMatchObject({ status: 2 });
   });
-
-  test('the example of the guide works', async () => {
-    const { folder, taskcluster } = await start();
-    const guide = await fs.readFile(path.join(ROOT, 'docs', 'users', 'index.md'), 'utf8');
-    const taskId = idIn((await taskcluster(['task', 'create', '--wait', '-'], /```yaml\n([^]*?)```/.exec(guide)?.[1])).err);
-    const [find = [], list = [], artifact = []] = (/## Finding\n\n```sh\n([^]*?)```/.exec(guide)?.[1] ?? '').split('\n').map(line =>
-      line
-        .replace(/ *#.*$/, '')
-        .split(' ')
-        .slice(1),
-    );
-    while ((await taskcluster(find)).status !== 0) {
-      // until the event has arrived
-    }
-    expect((await taskcluster(find)).out).toBe(`${taskId}\n`);
-    expect((await taskcluster(list)).out).toMatch(/^widgets\.main\.latest\. .*\nwidgets\.main\.revision\. /);
-    await taskcluster(artifact);
-    expect(await fs.readFile(path.join(folder, 'target'), 'utf8')).toBe('content\n');
-  });
 });

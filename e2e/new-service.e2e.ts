@@ -7,20 +7,13 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readCodeBlocks } from '../server/testing/docs.ts';
 import { ROOT } from './installation.ts';
 
-interface Block {
-  readonly language: string;
-  readonly file: string;
-  readonly text: string;
-}
-
-const guide = await fs.readFile(path.join(ROOT, 'docs', 'developers', 'new-service.md'), 'utf8');
-const blocks: readonly Block[] = [...guide.matchAll(/^```(\w+) (\S+)\n(.*?)^```$/gms)].map(([, language = '', file = '', text = '']) => ({
-  language,
-  file,
-  text,
-}));
+const blocks = readCodeBlocks('docs/developers/new-service.md').flatMap(({ language, file, text }) =>
+  file === undefined ? [] : { language, file, text },
+);
+type Block = (typeof blocks)[number];
 const isTest = ({ file }: Block): boolean => file.endsWith('.test.ts');
 /** What somebody has to write: every line of a file, blank ones too, and those that are added to a list. */
 const writtenLines = ({ language, text }: Block): number =>

@@ -1,9 +1,10 @@
 /** The commands for hooks, on a server without a socket. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { publishAll } from '@tscluster/server/platform/events.ts';
 import { type HooksServer, ROOT, aHook, aTemplate, withHooks } from '@tscluster/server/services/hooks/testing.ts';
+import { readCodeBlocks } from '@tscluster/server/testing/docs.ts';
 import { parseHook } from './hooks.ts';
 import { type TestCli, openCli } from './testing.ts';
 
@@ -105,8 +106,9 @@ describe('a hook', () => {
 });
 
 test('the examples of the documentation work', async () => {
-  const page = await readFile(path.join(import.meta.dirname, '..', '..', 'docs', 'users', 'hooks.md'), 'utf8');
-  const examples = [...page.matchAll(/```yaml\n(.*?)```/gs)].map(([, text = '']) => text.replaceAll('prov/type', 'prov/wt'));
+  const examples = readCodeBlocks('docs/users/hooks.md')
+    .filter(({ language }) => language === 'yaml')
+    .map(({ text }) => text.replaceAll('prov/type', 'prov/wt'));
   expect(examples).toHaveLength(3);
   for (const [i, example] of examples.entries()) {
     expect(await taskcluster(['create', `g/example-${i}`], example)).toMatchObject({ err: `Hook g/example-${i} created.\n` });

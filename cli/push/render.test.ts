@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { readCodeBlocks } from '@tscluster/server/testing/docs.ts';
 import { nameOf, renderTaskclusterYml, type Rendered } from './render.ts';
 
 const render = (text: string, event: unknown = { after: 'abc' }): Rendered => {
@@ -92,8 +92,7 @@ tasks:
 });
 
 test('the example in the documentation renders', () => {
-  const page = readFileSync(new URL('../../docs/users/command-line.md', import.meta.url), 'utf8');
-  const example = /```yaml\n([^]*?)```/.exec(page)?.[1] ?? '';
+  const example = readCodeBlocks('docs/users/command-line.md').find(({ language }) => language === 'yaml')?.text ?? '';
   const event = {
     pusher: { email: 'ada@example.com' },
     repository: { url: 'https://example.com/o/r', bundle_url: 'https://tc.example.net/b' },
