@@ -66,4 +66,68 @@ describe('the batcher', () => {
     await batcher.drain();
     expect(batcher.size).toBe(0);
   });
+
+  describe('that lingers after batches of at least three', () => {
+    const turn = () => new Promise(resolve => setImmediate(resolve));
+    const start = () => {
+      const batches: number[][] = [];
+      const timers: { resume: () => void; canceled: boolean }[] = [];
+      const batcher = makeBatcher<number, number>({
+        flush: items => {
+          batches.push([...items]);
+          return Promise.resolve(items);
+        },
+        linger: {
+          from: 3,
+          wait: resume => {
+            const timer = { resume, canceled: false };
+            timers.push(timer);
+            return { cancel: () => (timer.canceled = true) };
+          },
+        },
+      });
+      return { batches, timers, batcher };
+    };
+
+    it('waits for as many as were in the last one', async () => {
+      const { batches, timers, batcher } = start();
+      await Promise.all([1, 2, 3].map(batcher.add));
+      const next = [4, 5].map(batcher.add);
+      await turn();
+      expect(batches).toEqual([[1, 2, 3]]);
+      await Promise.all([...next, batcher.add(6)]);
+      expect(batches).toEqual([
+        [1, 2, 3],
+        [4, 5, 6],
+      ]);
+      expect(timers[0]?.canceled).toBe(true);
+    });
+
+    it('does not wait for them longer than it was told', async () => {
+      const { batches, timers, batcher } = start();
+      await Promise.all([1, 2, 3].map(batcher.add));
+      const next = batcher.add(4);
+      await turn();
+      expect(batches).toHaveLength(1);
+      timers[0]?.resume();
+      await next;
+      expect(batches).toEqual([[1, 2, 3], [4]]);
+      await batcher.add(5); // after a small batch at once
+      expect(batches).toEqual([[1, 2, 3], [4], [5]]);
+      expect(timers).toHaveLength(1);
+    });
+
+    it('is drained when nothing comes', async () => {
+      const { timers, batcher } = start();
+      await Promise.all([1, 2, 3].map(batcher.add));
+      await batcher.drain();
+      timers[0]?.resume();
+      await turn();
+      expect(batcher.size).toBe(0);
+      const late = batcher.add(4);
+      const drained = batcher.drain();
+      await late;
+      await drained;
+    });
+  });
 });

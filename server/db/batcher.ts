@@ -1,6 +1,9 @@
 /**
  * Micro-batching: calls that arrive while a transaction is under way go into the next one together, each with its own outcome. An idle system waits
  * for nothing: the first call is flushed in the same turn of the event loop (`setImmediate`), with everything else that was read in that turn.
+ *
+ * Under load it may linger: right after a batch most callers are still busy with its answers, and a transaction for the few others would cost almost as
+ * much as one for all. So after a large batch it waits for a moment for as many as were in that one.
  */
 
 export interface Batcher<Item, Outcome> {
@@ -17,23 +20,34 @@ export interface BatcherOptions<Item, Outcome> {
   readonly max?: number;
   /** Runs a batch in one transaction; answers with one outcome per item, in order. An `Error` as an outcome rejects that item alone. */
   readonly flush: (items: readonly Item[]) => Promise<readonly (Outcome | Error)[]>;
+  /** After a batch of at least `from` items the next one waits for as many to arrive, or until `wait` calls back. */
+  readonly linger?: { readonly from: number; readonly wait: (resume: () => void) => { cancel(): void } };
   /** Two items with the same key never share a batch (for example: the same task). */
   readonly key?: (item: Item) => string | undefined;
 }
+
+let most = Number.POSITIVE_INFINITY;
+/** For measurements of what batching brings: from now on no batch of this process holds more. */
+export const limitBatches = (items: number): void => {
+  most = items;
+};
 
 type Waiting<Item, Outcome> = { item: Item; resolve: (outcome: Outcome) => void; reject: (error: unknown) => void };
 
 /**
  * If a batch as a whole fails, its items are run one by one: one bad item never fails its neighbours.
  */
-export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
+export const makeBatcher = <Item, Outcome>({ max = 200, flush, linger, key }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
   let waiting: Waiting<Item, Outcome>[] = [];
   let inFlight = 0;
   let scheduled = false;
+  /** Set while it lingers: the items for which it waits. */
+  let lingering: { readonly size: number; readonly timer: { cancel(): void } } | undefined;
   let idle: (() => void)[] = [];
 
   const take = (): Waiting<Item, Outcome>[] => {
-    if (!key && waiting.length <= max) {
+    const limit = Math.min(max, most);
+    if (!key && waiting.length <= limit) {
       const all = waiting;
       waiting = [];
       return all;
@@ -43,7 +57,7 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOpt
     const keys = new Set<string>();
     for (const entry of waiting) {
       const itemKey = key?.(entry.item);
-      if (taken.length < max && (itemKey === undefined || !keys.has(itemKey))) {
+      if (taken.length < limit && (itemKey === undefined || !keys.has(itemKey))) {
         if (itemKey !== undefined) {
           keys.add(itemKey);
         }
@@ -82,11 +96,17 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOpt
     }
   };
 
+  const schedule = (): void => {
+    lingering?.timer.cancel();
+    lingering = undefined;
+    if (!scheduled) {
+      scheduled = true;
+      setImmediate(next);
+    }
+  };
+
   const next = (): void => {
     scheduled = false;
-    if (inFlight > 0) {
-      return;
-    }
     if (waiting.length === 0) {
       const callbacks = idle;
       idle = [];
@@ -99,7 +119,11 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOpt
     inFlight = batch.length;
     void runBatch(batch).finally(() => {
       inFlight = 0;
-      next();
+      if (linger && batch.length >= linger.from && waiting.length < batch.length) {
+        lingering = { size: batch.length, timer: linger.wait(schedule) };
+      } else {
+        schedule();
+      }
     });
   };
 
@@ -107,9 +131,8 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOpt
     add: item =>
       new Promise<Outcome>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        if (inFlight === 0 && !scheduled) {
-          scheduled = true;
-          setImmediate(next);
+        if (inFlight === 0 && (!lingering || waiting.length >= lingering.size)) {
+          schedule();
         }
       }),
     get size() {

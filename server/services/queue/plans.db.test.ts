@@ -48,6 +48,7 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
   create: createStatement([task([])], NOW),
   'create with dependencies': createStatement([task([ID])], NOW),
   'end runs': endRunsStatement([{ ...run, outcome: 'completed', reason: 'completed' }], NOW),
+  'end or retry runs': endRunsStatement([{ ...run, outcome: 'exception', reason: 'worker-shutdown' }], NOW),
   'give up': giveUpStatement([ID], 'canceled', NOW),
   'lock pending': lockPendingStatement([ID]),
   satisfy: satisfyStatement([run], NOW),

@@ -32,43 +32,60 @@ const WORKER_EVENT = { t: 'u', status: 'u.status', runId: 'u.ended', workerGroup
 
 const OUTCOME_EXCHANGES = { completed: 'taskCompleted', failed: 'taskFailed', exception: 'taskException' } as const;
 
-const END_RUNS = `
+/**
+ * Most ends are final, as what is reported as completed or failed: a statement of its own, since setting up the parts for another try would be a third
+ * of its cost.
+ */
+const endRuns = (mayRetry: boolean): string => {
+  const retries = 'x.retry is not null and t.retries_left > 0';
+  const resolved = `t.run || ',"reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"'`;
+  const set = mayRetry
+    ? `state = case when ${retries} then 'pending' else x.state end,
+    retries_left = case when ${retries} then t.retries_left - 1 else t.retries_left end,
+    run_id = case when ${retries} then t.run_id + 1 else t.run_id end,
+    past = case when ${retries}
+      then coalesce(t.past || ',', '') || '{"runId":' || t.run_id || ',"state":"' || x.state || '",' || t.run || ',"takenUntil":"' || ${isoSql('t.taken_until')}
+        || '","reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"}'
+      else t.past end,
+    run = case when ${retries} then '"reasonCreated":"' || x.retry || '","scheduled":"' || $7::text || '"' else ${resolved} end,
+    taken_until = case when ${retries} then null else t.taken_until end,
+    claimed_directly = t.claimed_directly and not (${retries}),
+    pending_seq = case when ${retries} then nextval('queue.pending_seq') else t.pending_seq end,
+    times_resolved = case when ${retries} then t.times_resolved else t.times_resolved + 1 end`
+    : `state = x.state, run = ${resolved}, times_resolved = t.times_resolved + 1`;
+  const ended = eventSql({ exchange: { of: 'u.outcome', cases: OUTCOME_EXCHANGES }, ...WORKER_EVENT });
+  const triedAgain = ` || case when u.state = 'pending' then ',' || ${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })} else '' end`;
+  return `
 with x as materialized (
   select * from unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
     as x(task_id, run_id, state, reason, retry, taken_until)
 ), u as (
   update queue.tasks t set
-    state = case when x.retry is not null and t.retries_left > 0 then 'pending' else x.state end,
-    retries_left = case when x.retry is not null and t.retries_left > 0 then t.retries_left - 1 else t.retries_left end,
-    run_id = case when x.retry is not null and t.retries_left > 0 then t.run_id + 1 else t.run_id end,
-    past = case when x.retry is not null and t.retries_left > 0
-      then coalesce(t.past || ',', '') || '{"runId":' || t.run_id || ',"state":"' || x.state || '",' || t.run || ',"takenUntil":"' || ${isoSql('t.taken_until')}
-        || '","reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"}'
-      else t.past end,
-    run = case when x.retry is not null and t.retries_left > 0
-      then '"reasonCreated":"' || x.retry || '","scheduled":"' || $7::text || '"'
-      else t.run || ',"reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"' end,
-    taken_until = case when x.retry is not null and t.retries_left > 0 then null else t.taken_until end,
-    claimed_directly = t.claimed_directly and not (x.retry is not null and t.retries_left > 0),
-    pending_seq = case when x.retry is not null and t.retries_left > 0 then nextval('queue.pending_seq') else t.pending_seq end,
-    times_resolved = case when x.retry is not null and t.retries_left > 0 then t.times_resolved else t.times_resolved + 1 end
+    ${set}
   from x
   where t.task_id = x.task_id and t.run_id = x.run_id and t.state = 'running'
     and (x.taken_until is null or (t.taken_until = x.taken_until and t.deadline > $7::text::timestamptz))
   returning ${EVENT_COLUMNS('t')}, t.state, t.run_id, x.run_id as ended, x.state as outcome, t.times_resolved, t.priority, t.pending_seq, t.deadline,
     t.taken_until, t.worker_group, t.worker_id, ${statusSql('t')} as status
 ), r as (
-  select * from u where u.state <> 'pending'
+  select * from u${mayRetry ? " where u.state <> 'pending'" : ''}
 ), c as (
   delete from queue.claims c using r where c.taken_until = r.taken_until and c.task_id = r.task_id and c.run_id = r.run_id
-), p as (
+)${
+    mayRetry
+      ? `, p as (
   insert into queue.pending (task_queue_id, priority, seq, task_id, run_id, deadline, inserted)
   select u.task_queue_id, u.priority, u.pending_seq, u.task_id, u.run_id, u.deadline, $7::text::timestamptz
   from u where u.state = 'pending' and u.deadline > $7::text::timestamptz
-), ${GROUPS}, ${OUTBOX(`
-  select 0 as place, ${eventSql({ exchange: { of: 'u.outcome', cases: OUTCOME_EXCHANGES }, ...WORKER_EVENT })} || case when u.state = 'pending' then ',' || ${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })} else '' end as msg
+)`
+      : ''
+  }, ${GROUPS}, ${OUTBOX(`
+  select 0 as place, ${ended}${mayRetry ? triedAgain : ''} as msg
   from u`)}
 select task_id, task_queue_id, state, outcome, status from u`;
+};
+const END_RUNS = endRuns(false);
+const END_OR_RETRY_RUNS = endRuns(true);
 
 /** The end of a run that is running. */
 export interface RunEnd {
@@ -95,14 +112,15 @@ export interface EndedRow {
  */
 export const endRunsStatement = (ends: readonly RunEnd[], nowIso: string): Statement => {
   const sorted = sortByTask(ends);
+  const retry = sorted.map(end => retryReason(end.reason));
   return {
-    text: END_RUNS,
+    text: retry.some(reason => reason !== undefined) ? END_OR_RETRY_RUNS : END_RUNS,
     values: [
       textArray(sorted.map(end => end.taskId)),
       intArray(sorted.map(end => end.runId)),
       textArray(sorted.map(end => end.outcome)),
       textArray(sorted.map(end => end.reason)),
-      textArray(sorted.map(end => retryReason(end.reason))),
+      textArray(retry),
       timestampArray(sorted.map(end => end.takenUntilMs)),
       nowIso,
     ],
