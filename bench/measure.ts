@@ -73,6 +73,13 @@ export interface Measured {
   readonly cpuMs: CpuSplit;
 }
 
+/** As text: the rate, and who used the processor. */
+export const rate = ({ perSecond, cpuMs }: Measured): string =>
+  `${Math.round(perSecond).toLocaleString('en')}/s; CPU ${cpuMs.server.toFixed(2)} + ${cpuMs.postgres.toFixed(2)} + ${cpuMs.generator.toFixed(2)} ms`;
+
+/** As text: p50, p95 and p99. */
+export const latency = ({ p50, p95, p99 }: Percentiles): string => `${p50.toFixed(2)} / ${p95.toFixed(2)} / ${p99.toFixed(2)} ms`;
+
 /** Runs work and measures it; `run` answers with how many items it did. */
 export const measure = async (pids: { server: number; postgres: number }, run: () => Promise<number>): Promise<Measured> => {
   const before = cpuNow(pids.server, pids.postgres);
