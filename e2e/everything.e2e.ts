@@ -23,6 +23,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { openDb } from '../server/db/sql.ts';
 import { parseEvents, readEventLog } from '../server/platform/event-log.ts';
 import { LEASE_MS } from '../server/services/notify/attempt.ts';
+import { GROUP_LEASE_MS } from '../server/services/notify/groups.ts';
 import { type IrcPerson, openIrcPerson, openIrcServer } from '../server/testing/irc-server.ts';
 import { openMailServer } from '../server/testing/mail.ts';
 import { describeWith } from '../server/testing/programs.ts';
@@ -148,14 +149,15 @@ describeWith('ngircd', 'ngircd', 'all services at once', () => {
 
   const firesOf = async (hook: typeof nightly) => (await hooks.listLastFires(hook).catch(() => ({ lastFires: [] }))).lastFires;
 
-  /** What a process has in hand stays its own for three minutes, though it is dead. They are over: nobody waits here. */
+  /** What a process has in hand stays its own for some minutes, though it is dead. They are over: nobody waits here. */
   const endLeases = async (): Promise<void> => {
     const database = await installation.connectDatabase();
+    const before = (leaseMs: number): string => new Date(killedMs + leaseMs).toISOString();
     try {
-      const until = new Date(killedMs + LEASE_MS).toISOString();
       await database.query("update notify.deliveries set due = '2000-01-01' where state = 'waiting' and attempts > 0 and due <= $1", [
-        until,
+        before(LEASE_MS),
       ]);
+      await database.query("update notify.groups set due = '2000-01-01' where watched and due <= $1", [before(GROUP_LEASE_MS)]);
     } finally {
       await database.end();
     }

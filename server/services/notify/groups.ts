@@ -14,7 +14,8 @@ import { deleteOldGroups, endWatch, listGroupRoutes, postponeGroup, type QuietGr
 import { GroupTally } from './group-summary.ts';
 import { asksForGroup, parseRoute } from './routes.ts';
 
-const LEASE_MS = 120_000;
+/** A group in hand belongs to nobody else for so long. */
+export const GROUP_LEASE_MS = 120_000;
 const LOOK_AGAIN_MS = 60_000;
 
 const tally = async (ctx: NotifyCtx, taskGroupId: string): Promise<GroupTally> => {
@@ -81,7 +82,7 @@ const groupLoop = (name: string, everyMs: number, stalled: boolean): Loop<Notify
     batch: 20,
     run: async (ctx, limit) => {
       const now = ctx.clock.now();
-      const groups = await takeQuietGroups(ctx.db, stalled, now, new Date(now.getTime() + LEASE_MS), limit);
+      const groups = await takeQuietGroups(ctx.db, stalled, now, new Date(now.getTime() + GROUP_LEASE_MS), limit);
       for (const group of groups) {
         if (group.quietSince === null && !group.sealed && ctx.settleMs > 0) {
           await postponeGroup(ctx.db, group, new Date(now.getTime() + ctx.settleMs), now);
