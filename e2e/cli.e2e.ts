@@ -3,7 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { makeFolder, ROOT, startInstallation } from './installation.ts';
+import { makeFolder, ROOT, startInstallation } from './support/installation.ts';
 
 interface Result {
   readonly out: string;
@@ -29,7 +29,7 @@ const taskclusterIn =
 /** An installation whose data folder lies where the program looks for it. */
 const start = async () => {
   const folder = await makeFolder();
-  const installation = await startInstallation(path.join(folder, '.taskcluster'));
+  const installation = await startInstallation({ dataDir: path.join(folder, '.taskcluster') });
   return { folder, installation, taskcluster: taskclusterIn(folder) };
 };
 
@@ -114,7 +114,7 @@ describe('tasks', () => {
     });
 
     // nobody at home
-    await installation.end();
+    await installation.stop();
     expect(await taskcluster(['task', 'status', id])).toMatchObject({
       status: 2,
       err: expect.stringContaining('Is the installation running?') as string,

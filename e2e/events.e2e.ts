@@ -6,7 +6,7 @@ import { createClient } from '@tscluster/client/client.ts';
 import { slugid, systemRandom } from '@tscluster/client/clock.ts';
 import { listen } from '@tscluster/client/events.ts';
 import { describe, expect, test } from 'vitest';
-import { type Installation, makeFolder, ROOT, startInstallation } from './installation.ts';
+import { type Installation, makeFolder, ROOT, startInstallation } from './support/installation.ts';
 
 const EXCHANGES = ['task-defined', 'task-pending', 'task-running', 'task-completed'];
 const bindings = EXCHANGES.map(name => ({ exchange: `exchange/taskcluster-queue/v1/${name}`, routingKeyPattern: '#' }));
@@ -35,9 +35,7 @@ const createTasks = async ({ rootUrl, credentials }: Pick<Installation, 'rootUrl
 
 describe('a listener', () => {
   test.each(['SIGTERM', 'SIGKILL'] as const)('misses nothing and sees nothing twice when the server ends by %s', async signal => {
-    const dataDir = path.join(await makeFolder(), 'data');
-    let installation = await startInstallation(dataDir);
-    const port = Number(new URL(installation.rootUrl).port);
+    const installation = await startInstallation();
     const { rootUrl, credentials } = installation;
     const seen = new Map<string, string[]>();
     const positions: string[] = [];
@@ -60,11 +58,8 @@ describe('a listener', () => {
     });
     await ready;
     const tasks = await createTasks(installation, 20);
-    if (signal === 'SIGKILL') {
-      process.kill(await installation.serverPid(), 'SIGKILL');
-    }
-    await installation.end(signal);
-    installation = await startInstallation(dataDir, port);
+    await (signal === 'SIGKILL' ? installation.kill('server') : installation.stop());
+    await installation.restart();
     tasks.push(...(await createTasks(installation, 20)));
     const isDone = (): boolean => tasks.every(taskId => seen.get(taskId)?.includes('task-completed'));
     while (!isDone()) {
@@ -81,7 +76,7 @@ describe('a listener', () => {
 
 test('curl and the command line print what happens', async () => {
   const folder = await makeFolder();
-  const installation = await startInstallation(path.join(folder, '.taskcluster'));
+  const installation = await startInstallation({ dataDir: path.join(folder, '.taskcluster') });
   const collect = (program: string, args: readonly string[], until: RegExp): { ready: Promise<void>; text: Promise<string> } => {
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TASKCLUSTER_')));
     const child = spawn(program, args, { cwd: folder, env, stdio: ['ignore', 'pipe', 'inherit'] });

@@ -5,7 +5,7 @@ import { objectApi } from '@tscluster/api/object/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
 import { slugid, systemClock, systemRandom } from '@tscluster/client/clock.ts';
 import { expect, test } from 'vitest';
-import { makeFolder, startInstallation } from './installation.ts';
+import { startInstallation } from './support/installation.ts';
 
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
@@ -51,8 +51,8 @@ const generate = (size: number, hash: crypto.Hash): ReadableStream<Uint8Array> =
 };
 
 test('2 GiB up and down at flat memory', async () => {
-  const installation = await startInstallation(await makeFolder());
-  const pid = await installation.serverPid();
+  const installation = await startInstallation();
+  const pid = await installation.pid('server');
   const { rootUrl, credentials } = installation;
   const objects = createClient(objectApi, { rootUrl, credentials });
   const name = 'large';
@@ -92,5 +92,4 @@ test('2 GiB up and down at flat memory', async () => {
   expect(peakUp - before).toBeLessThan(MAX_GROWTH);
   expect(peakDown - before).toBeLessThan(MAX_GROWTH);
   console.log(`memory ${Math.round(before / MIB)} MiB, at most ${Math.round(peakUp / MIB)} up and ${Math.round(peakDown / MIB)} down`);
-  await installation.end();
 });

@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readCodeBlocks } from '../server/testing/docs.ts';
-import { ROOT } from './installation.ts';
+import { ROOT } from './support/installation.ts';
 
 const blocks = readCodeBlocks('docs/developers/new-service.md').flatMap(({ language, file, text }) =>
   file === undefined ? [] : { language, file, text },

@@ -6,7 +6,8 @@ import { objectApi } from '@tscluster/api/object/api.ts';
 import { type Client, createClient } from '@tscluster/client/client.ts';
 import { slugid, systemRandom } from '@tscluster/client/clock.ts';
 import { expect, test } from 'vitest';
-import { type Installation, makeFolder, startInstallation, until } from './installation.ts';
+import { type Installation, startInstallation } from './support/installation.ts';
+import { until } from './support/processes.ts';
 
 interface Upload {
   readonly name: string;
@@ -32,24 +33,21 @@ const startUpload = async (objects: Client<typeof objectApi>, name: string, cont
 };
 
 test('kill -9 of the server between and during uploads', async () => {
-  const dataDir = await makeFolder();
-  const first = await startInstallation(dataDir);
-  const port = Number(new URL(first.rootUrl).port);
-  const objects = clientOf(first);
+  const installation = await startInstallation();
+  const objects = clientOf(installation);
   const stored = await startUpload(objects, 'stored', 5);
   const cut = await startUpload(objects, 'cut', 1_000_000);
   const request = http.request(cut.url, { method: 'PUT', headers: cut.headers });
   const broken = new Promise<void>(resolve => request.once('error', () => resolve()));
   request.write(Buffer.alloc(300_000, 'x'));
-  const temporary = path.join(dataDir, 'objects', 'tmp');
+  const temporary = path.join(installation.dataDir, 'objects', 'tmp');
   await until(async () => (await fs.readdir(temporary)).length > 0);
   expect((await fetch(stored.url, { method: 'PUT', headers: stored.headers, body: 'hello' })).status).toBe(200);
-  process.kill(await first.serverPid(), 'SIGKILL');
+  await installation.kill('server');
   await broken;
-  await first.end();
+  await installation.restart();
 
-  const second = await startInstallation(dataDir, port);
-  const again = clientOf(second);
+  const again = clientOf(installation);
   const finish = ({ name, uploadId }: Upload) => again.finishUpload({ name }, { projectId: 'none', uploadId });
   await finish(stored);
   const download = (await again.startDownload({ name: 'stored' }, { acceptDownloadMethods: { simple: true } })) as { url: string };
@@ -58,5 +56,4 @@ test('kill -9 of the server between and during uploads', async () => {
   // the URL is still good, and the upload goes on
   expect((await fetch(cut.url, { method: 'PUT', headers: cut.headers, body: Buffer.alloc(1_000_000, 'y') })).status).toBe(200);
   await finish(cut);
-  await second.end();
 });

@@ -1,6 +1,6 @@
 /** An installation whose events go over RabbitMQ, for a stranger with plain `amqplib`; tasks do not wait for the broker. */
 import amqplib, { type ConsumeMessage } from 'amqplib';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { exchangeName } from '@tscluster/api/define.ts';
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { queueEvents } from '@tscluster/api/queue/events.ts';
@@ -8,7 +8,8 @@ import { type Client, createClient } from '@tscluster/client/client.ts';
 import { slugid, systemRandom } from '@tscluster/client/clock.ts';
 import { describeWith } from '../server/testing/programs.ts';
 import { type TestRabbitmq, startRabbitmq } from '../server/testing/rabbitmq.ts';
-import { makeFolder, startInstallation, until } from './installation.ts';
+import { startInstallation } from './support/installation.ts';
+import { until } from './support/processes.ts';
 
 const NAMES = ['task-defined', 'task-pending', 'task-running', 'task-completed'];
 
@@ -18,9 +19,6 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'an installation on RabbitMQ'
     rabbit = await startRabbitmq();
   }, 180_000);
   afterAll(() => rabbit?.close());
-  afterEach(() => {
-    delete process.env['PULSE_URL'];
-  });
 
   const runTask = async (queue: Client<typeof queueApi>): Promise<string> => {
     const taskId = slugid(systemRandom);
@@ -43,8 +41,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'an installation on RabbitMQ'
 
   test('tells a stranger of every task, also of those that ran while the broker was away', async () => {
     const { url } = await rabbit.makeVhost();
-    process.env['PULSE_URL'] = url;
-    const { rootUrl, credentials } = await startInstallation(await makeFolder());
+    const { rootUrl, credentials } = await startInstallation({ env: { PULSE_URL: url } });
     const queue = createClient(queueApi, { rootUrl, credentials });
 
     let connection = await amqplib.connect(url);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { authApi } from '@tscluster/api/auth/api.ts';
 import { createClient } from '@tscluster/client/client.ts';
-import { ROOT, makeFolder, startInstallation } from './installation.ts';
+import { ROOT, makeFolder, startInstallation } from './support/installation.ts';
 import { startOnTerminal } from './support/terminal.ts';
 
 const LINK = /http:\/\/localhost:\d+\/login\/link#([A-Za-z0-9_-]{43})/;
@@ -27,7 +27,7 @@ const requireAllScopes = async (rootUrl: string, cookie: string): Promise<void> 
 };
 
 test('the command line makes a link; nothing is printed where no terminal is', async () => {
-  const installation = await startInstallation(await makeFolder());
+  const installation = await startInstallation();
   const { rootUrl, credentials } = installation;
   expect(installation.output()).not.toContain('/login/link');
   const { stdout, status } = spawnSync('node', ['cli/bin/taskcluster.mjs', 'signin', '--link'], {

@@ -10,9 +10,13 @@ import { queueApi } from '@tscluster/api/queue/api.ts';
 import { ApiCallError, type Client, createClient } from '@tscluster/client/client.ts';
 import { slugid, systemClock, systemRandom } from '@tscluster/client/clock.ts';
 import { ANONYMOUS_SCOPES } from '../server/local/first-start.ts';
-import { ROOT, type Installation, isAlive, makeFolder, readEnv, startInstallation, tryStart, until } from './installation.ts';
+import { ROOT, type Installation, makeFolder, readEnv, startInstallation, tryStart } from './support/installation.ts';
+import { isRunning, until } from './support/processes.ts';
 
 const canMount = spawnSync('unshare', ['-r', '-m', 'true']).status === 0;
+
+/** As people start it. */
+const start = (dataDir: string): Promise<Installation> => startInstallation({ program: 'npm start', dataDir });
 
 type TaskDefinition = Parameters<Client<typeof queueApi>['createTask']>[1];
 type Connected = Pick<Installation, 'rootUrl' | 'credentials'>;
@@ -43,7 +47,7 @@ const listProcesses = async (dataDir: string): Promise<string[]> => {
 
 test('the first start gives a working installation; the second keeps everything; the end leaves no process', async () => {
   const dataDir = path.join(await makeFolder(), 'data');
-  const first = await startInstallation(dataDir);
+  const first = await start(dataDir);
   expect(first.output()).toContain(`Taskcluster is ready at ${first.rootUrl}\n`);
   expect((await fs.stat(path.join(dataDir, 'env'))).mode & 0o777).toBe(0o600);
   expect((await fs.stat(dataDir)).mode & 0o777).toBe(0o700);
@@ -63,7 +67,7 @@ test('the first start gives a working installation; the second keeps everything;
   expect(await first.end('SIGINT')).toBe(0);
   expect(await listProcesses(dataDir)).toEqual([]);
 
-  const second = await startInstallation(dataDir);
+  const second = await start(dataDir);
   expect(second.credentials).toEqual(first.credentials);
   await requireKept(second);
   expect(await authOf(second).role({ roleId: 'anonymous' })).toMatchObject({ scopes: ['auth:current-scopes'] });
@@ -73,18 +77,18 @@ test('the first start gives a working installation; the second keeps everything;
 
 test('a taken port and a used folder are told, with who has them, and change nothing', async () => {
   const folder = await makeFolder();
-  const running = await startInstallation(path.join(folder, 'data'));
+  const running = await start(path.join(folder, 'data'));
   const port = new URL(running.rootUrl).port;
 
   const samePort = tryStart(['--data-dir', path.join(folder, 'other'), '--port', port]);
   expect(await samePort.exited).toBe(1);
-  expect(samePort.output()).toContain(`Port ${port} is taken by process ${await running.serverPid()} (`);
+  expect(samePort.output()).toContain(`Port ${port} is taken by process ${await running.pid('server')} (`);
   expect(samePort.output()).toContain(`npm start -- --port ${Number(port) + 1}`);
 
   const sameFolder = tryStart(['--data-dir', running.dataDir, '--port', '0']);
   expect(await sameFolder.exited).toBe(1);
   expect(sameFolder.output()).toContain(
-    `Another Taskcluster uses ${running.dataDir} already: process ${await running.serverPid()}, at ${running.rootUrl}.`,
+    `Another Taskcluster uses ${running.dataDir} already: process ${await running.pid('server')}, at ${running.rootUrl}.`,
   );
   expect((await authOf(running).currentScopes()).scopes).toEqual(['*']);
 
@@ -174,44 +178,44 @@ test.runIf(canMount)('a full disk is told, at the start and later; with space ag
 });
 
 test('a killed Postgres comes back, and with it the services', async () => {
-  const installation = await startInstallation(path.join(await makeFolder(), 'data'));
+  const installation = await start(path.join(await makeFolder(), 'data'));
   await createKept(installation);
   for (let round = 0; round < 3; round++) {
     const from = installation.output().length;
-    process.kill(await installation.postgresPid(), 'SIGKILL');
+    process.kill(await installation.pid('postgres'), 'SIGKILL');
     await installation.says('Postgres runs again', from);
     await requireKept(installation);
     await authOf(installation).createRole({ roleId: `round-${round}` }, { scopes: [], description: '' });
   }
   expect((await authOf(installation).listRoleIds()).roleIds).toEqual(['anonymous', 'round-0', 'round-1', 'round-2']);
-  expect(await installation.end()).toBe(0);
+  expect(await installation.end('SIGTERM')).toBe(0);
 });
 
 test('after a kill -9 of everything the next start recovers', async () => {
   const dataDir = path.join(await makeFolder(), 'data');
-  const first = await startInstallation(dataDir);
+  const first = await start(dataDir);
   await createKept(first);
-  process.kill(-(first.child.pid as number), 'SIGKILL');
-  const second = await startInstallation(dataDir); // at once: Postgres may not have noticed yet
+  process.kill(-first.programPid, 'SIGKILL');
+  const second = await start(dataDir); // at once: Postgres may not have noticed yet
   await requireKept(second);
-  const [server, postgres] = [await second.serverPid(), await second.postgresPid()];
+  const [server, postgres] = [await second.pid('server'), await second.pid('postgres')];
   process.kill(server, 'SIGKILL');
-  await until(() => !isAlive(postgres)); // it ends with the server
+  await until(async () => !(await isRunning(postgres))); // it ends with the server
   await until(async () => (await listProcesses(dataDir)).length === 0);
-  const third = await startInstallation(dataDir);
-  process.kill(await third.postgresPid(), 'SIGKILL');
-  process.kill(-(third.child.pid as number), 'SIGKILL');
-  const fourth = await startInstallation(dataDir);
+  const third = await start(dataDir);
+  process.kill(await third.pid('postgres'), 'SIGKILL');
+  process.kill(-third.programPid, 'SIGKILL');
+  const fourth = await start(dataDir);
   await requireKept(fourth);
-  expect(await fourth.end()).toBe(0);
+  expect(await fourth.end('SIGTERM')).toBe(0);
 });
 
 test('a server ends with the program that started it', async () => {
   const dataDir = path.join(await makeFolder(), 'data');
-  const installation = await startInstallation(dataDir);
-  const server = await installation.serverPid();
-  process.kill(installation.child.pid as number, 'SIGKILL');
-  await until(() => !isAlive(server));
+  const installation = await start(dataDir);
+  const server = await installation.pid('server');
+  process.kill(installation.programPid, 'SIGKILL');
+  await until(async () => !(await isRunning(server)));
   await until(async () => (await listProcesses(dataDir)).length === 0);
 });
 
@@ -241,7 +245,7 @@ test('what npm is told reaches the server, and npm waits for its end', async () 
 
 test('tasks of the built-in queues end as they say, also those that a killed server held', async () => {
   const dataDir = path.join(await makeFolder(), 'data');
-  const first = await startInstallation(dataDir);
+  const first = await start(dataDir);
   const queue = createClient(queueApi, { ...first, retries: 0 });
   const define = (workerType: string): TaskDefinition => {
     const now = systemClock.nowMs();
@@ -266,10 +270,10 @@ test('tasks of the built-in queues end as they say, also those that a killed ser
   };
   const creating = Promise.all(['succeed', 'fail', 'succeed', 'fail'].map(createMany));
   await until(() => confirmed.size > 200);
-  process.kill(-(first.child.pid as number), 'SIGKILL');
+  process.kill(-first.programPid, 'SIGKILL');
   await creating;
 
-  const second = await startInstallation(dataDir);
+  const second = await start(dataDir);
   const restarted = createClient(queueApi, second);
   const states = new Map<string, string>();
   await until(async () => {
@@ -283,11 +287,11 @@ test('tasks of the built-in queues end as they say, also those that a killed ser
     return true;
   });
   expect(states).toEqual(confirmed);
-  expect(await second.end()).toBe(0);
+  expect(await second.end('SIGTERM')).toBe(0);
 });
 
 test('a refused request is refused, also by an installation that has just started', async () => {
-  const installation = await startInstallation(path.join(await makeFolder(), 'data'));
+  const installation = await start(path.join(await makeFolder(), 'data'));
   const stranger = createClient(authApi, {
     rootUrl: installation.rootUrl,
     credentials: { clientId: 'static/taskcluster/root', accessToken: 'x'.repeat(44) },

@@ -5,7 +5,8 @@ import { expect, test } from 'vitest';
 import { queueApi } from '@tscluster/api/queue/api.ts';
 import { type Client, createClient } from '@tscluster/client/client.ts';
 import { slugid, systemClock, systemRandom } from '@tscluster/client/clock.ts';
-import { type Installation, makeFolder, startInstallation, until } from './installation.ts';
+import { startInstallation } from './support/installation.ts';
+import { until } from './support/processes.ts';
 
 type Queue = Client<typeof queueApi>;
 type TaskDefinition = Parameters<Queue['createTask']>[1];
@@ -23,8 +24,7 @@ const aTask = (payload: Record<string, unknown>, definition: Partial<TaskDefinit
 });
 
 const setUp = async () => {
-  const dataDir = path.join(await makeFolder(), 'data');
-  const installation = await startInstallation(dataDir);
+  const installation = await startInstallation();
   const { rootUrl, credentials } = installation;
   const queue = createClient(queueApi, { rootUrl, credentials });
   const create = async (payload: Record<string, unknown>, definition: Partial<TaskDefinition> = {}): Promise<string> => {
@@ -45,16 +45,6 @@ const setUp = async () => {
   };
   const log = (taskId: string): Promise<string> => text(taskId, 'public/logs/live.log');
   return { installation, queue, create, stateOf, resolved, text, log };
-};
-
-/** The process of the installation's worker, once there is one. */
-const workerPid = async ({ dataDir }: Installation): Promise<number> => {
-  let pid = 0;
-  await until(async () => {
-    pid = Number(await fs.readFile(path.join(dataDir, 'worker', 'worker.pid'), 'utf8').catch(() => ''));
-    return pid > 0;
-  });
-  return pid;
 };
 
 test('a chain of tasks passes artifacts on, through mounts, caches and the proxy', async () => {
@@ -159,10 +149,9 @@ test('a worker that is killed again and again with tasks in hand loses none of t
     return (JSON.parse(state) as { runs: unknown[] }).runs.length;
   };
   for (let kill = 0; kill < 5; kill++) {
-    const pid = await workerPid(installation);
+    await installation.pid('worker');
     await until(async () => (await inHand()) > 0);
-    process.kill(pid, 'SIGKILL');
-    await until(async () => (await workerPid(installation)) !== pid);
+    await installation.kill('worker');
   }
   const statuses = await Promise.all(tasks.map(resolved));
   expect(statuses.map(({ state }) => state)).toEqual(tasks.map(() => 'completed'));

@@ -34,6 +34,11 @@ export const waitFor = async <T>(what: string, timeoutMs: number, ask: () => Pro
   }
 };
 
+/** The same for what needs no name. */
+export const until = async (ask: () => boolean | Promise<boolean>): Promise<void> => {
+  await waitFor('what the test waits for', 280_000, async () => ask());
+};
+
 export const waitUntilGone = async (pids: readonly number[], timeoutMs: number): Promise<void> => {
   for (const pid of pids) {
     await waitFor(`the end of process ${pid}`, timeoutMs, async () => !(await isRunning(pid)));
