@@ -111,7 +111,6 @@ describeWith('ngircd', 'ngircd', 'all services at once', () => {
         IRC_SERVER: '127.0.0.1',
         IRC_PORT: String(irc.port),
         IRC_TLS: 'false',
-        IRC_NICK: 'tc',
         SLACK_ACCESS_TOKEN: 'xoxb-e2e',
         SLACK_API_URL: slack.url,
         NOTIFY_GROUP_SETTLE_SECONDS: '1',

@@ -29,6 +29,10 @@ const LINE_MS = 1_000;
 const MAX_LINES = 8;
 const BLOCK_BYTES = 350;
 const MAX_NICK = 30;
+/** Every server takes that many characters (RFC 2812 §1.2.1). */
+const SAFE_NICK = 9;
+/** How often another nick is tried, one underscore more each time. */
+const MAX_UNDERSCORES = 5;
 const BAD_NICK = '432';
 const CANNOT_SEND = '404';
 const GOODBYE_MS = 2_000;
@@ -129,15 +133,17 @@ export const openIrc = (settings: IrcSettings, clock: Clock, log: Log): Irc => {
     const opened: Link = { client, joined: new Set(), question: undefined, ended };
     await new Promise<void>((resolve, reject) => {
       let problem: string | undefined;
-      let { nick } = settings;
+      let maxNick = Math.max(MAX_NICK, settings.nick.length);
+      let underscores = 0;
+      const nickNow = (): string => settings.nick.slice(0, maxNick - underscores) + '_'.repeat(underscores);
       disconnect = () => client.quit('');
       client.on('registered', () => {
         log.info({ host: settings.host, nick: client.user.nick }, 'irc connected');
         resolve();
       });
       client.on('nick in use', () => {
-        nick = nick.length < MAX_NICK ? `${nick}_` : settings.nick;
-        client.changeNick(nick);
+        underscores = underscores < MAX_UNDERSCORES ? underscores + 1 : 0;
+        client.changeNick(nickNow());
       });
       client.on('socket close', error => {
         problem ??= error ? error.message : undefined;
@@ -151,8 +157,11 @@ export const openIrc = (settings: IrcSettings, clock: Clock, log: Log): Irc => {
       client.connection.on('message', message => {
         if (message.command === 'ERROR') {
           problem ??= message.params.at(-1);
+        } else if (message.command === BAD_NICK && nickNow().length > SAFE_NICK) {
+          maxNick = SAFE_NICK; // perhaps it is only too long
+          client.changeNick(nickNow());
         } else if (message.command === BAD_NICK) {
-          problem = `the server does not take ${nick} as a nick (${message.params.at(-1)})`;
+          problem = `the server does not take ${nickNow()} as a nick (${message.params.at(-1)})`;
           client.quit('');
         }
         hear(opened, message);
@@ -163,7 +172,7 @@ export const openIrc = (settings: IrcSettings, clock: Clock, log: Log): Irc => {
         port,
         tls,
         rejectUnauthorized: true,
-        nick,
+        nick: nickNow(),
         username: settings.nick,
         gecos: realName,
         ...(account === undefined ? { password } : { account: { account, password }, sasl_disconnect_on_fail: true }),

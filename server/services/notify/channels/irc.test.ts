@@ -127,9 +127,19 @@ describeWith('ngircd', 'ngircd', 'on a real server', () => {
     await person.hear(/^:tc_!\S+ QUIT/);
   });
 
+  test('a nick that is too long for the server is cut, and changed when that is taken', async () => {
+    const long = openIrc(settings({ nick: 'taskcluster-builds' }), clock, silentLog);
+    await long.say('#builds', 'from the first', soon());
+    await person.hear(/^:taskclust!\S+ PRIVMSG #builds :from the first$/);
+    const other = openIrc(settings({ nick: 'taskcluster' }), clock, silentLog);
+    await other.say('#builds', 'from the other', soon());
+    await person.hear(/^:taskclus_!\S+ PRIVMSG #builds :from the other$/);
+    await Promise.all([long.close(), other.close()]);
+  });
+
   test('a nick that the server does not take is told', async () => {
-    const wrong = openIrc(settings({ nick: 'much-too-long-for-this-server' }), clock, silentLog);
-    await expect(wrong.say('#builds', 'hello', soon())).rejects.toThrow('does not take much-too-long-for-this-server as a nick');
+    const wrong = openIrc(settings({ nick: '9lives' }), clock, silentLog);
+    await expect(wrong.say('#builds', 'hello', soon())).rejects.toThrow('does not take 9lives as a nick');
     await wrong.close();
   });
 
