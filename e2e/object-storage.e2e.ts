@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../server/testing/s3.ts';
+import { artifactSettings, bucketSettings, S3_ACCESS_KEY, startS3, type TestS3 } from '../server/testing/s3.ts';
 import { type Installation, startInstallation } from './support/installation.ts';
 import { expectRefusal, officialClients, type OfficialClients, readArtifact, taskcluster } from './support/official.ts';
 import { waitFor } from './support/processes.ts';
@@ -11,24 +11,10 @@ import { aScript, aTask, newId } from './support/tasks.ts';
 const [PUBLIC, PRIVATE, OBJECTS] = ['public-artifacts', 'private-artifacts', 'all-objects'] as const;
 let s3: TestS3;
 const settings = (): Record<string, string> => ({
-  PUBLIC_ARTIFACT_BUCKET: PUBLIC,
-  PRIVATE_ARTIFACT_BUCKET: PRIVATE,
-  AWS_ACCESS_KEY_ID: S3_ACCESS_KEY,
-  AWS_SECRET_ACCESS_KEY: S3_SECRET_KEY,
-  AWS_ENDPOINT: s3.endpoint,
-  AWS_FORCE_PATH_STYLE: 'true',
+  ...artifactSettings(s3, PUBLIC, PRIVATE),
   BACKENDS: JSON.stringify({
     local: { backendType: 'local' },
-    s3: {
-      backendType: 'aws',
-      accessKeyId: S3_ACCESS_KEY,
-      secretAccessKey: S3_SECRET_KEY,
-      bucket: OBJECTS,
-      endpoint: s3.endpoint,
-      s3ForcePathStyle: true,
-      signGetUrls: true,
-      maxPutBytes: 6_000_000,
-    },
+    s3: { backendType: 'aws', ...bucketSettings(s3, OBJECTS), signGetUrls: true, maxPutBytes: 6_000_000 },
   }),
   BACKEND_MAP: '[{"backendId":"local","when":{"projectId":"in-folder"}},{"backendId":"s3","when":"all"}]',
 });

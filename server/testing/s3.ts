@@ -16,6 +16,25 @@ export const S3_ACCESS_KEY = 'TESTACCESSKEYID';
 /** With all that escaping may break. */
 export const S3_SECRET_KEY = 'the/secret+of=the"test%20key';
 
+/** How a bucket of such a server is configured. */
+export const bucketSettings = (s3: Pick<TestS3, 'endpoint'>, bucket: string) => ({
+  accessKeyId: S3_ACCESS_KEY,
+  secretAccessKey: S3_SECRET_KEY,
+  bucket,
+  endpoint: s3.endpoint,
+  s3ForcePathStyle: true,
+});
+
+/** The settings that keep artifacts of type s3 there. */
+export const artifactSettings = (s3: Pick<TestS3, 'endpoint'>, publicBucket: string, privateBucket: string) => ({
+  PUBLIC_ARTIFACT_BUCKET: publicBucket,
+  PRIVATE_ARTIFACT_BUCKET: privateBucket,
+  AWS_ACCESS_KEY_ID: S3_ACCESS_KEY,
+  AWS_SECRET_ACCESS_KEY: S3_SECRET_KEY,
+  AWS_ENDPOINT: s3.endpoint,
+  AWS_FORCE_PATH_STYLE: 'true',
+});
+
 export interface TestS3 {
   readonly endpoint: string;
   /** `METHOD /path?query` of each request that has arrived. */

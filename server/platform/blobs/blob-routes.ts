@@ -18,6 +18,7 @@ import type { BlobFolder } from './blob-folder.ts';
 import type { BlobWriter } from './blob-store.ts';
 import { type BlobRow, getBlob } from './blobs.db.ts';
 import { acceptsEncoding, makeDecoder } from './encoding.ts';
+import { isHtml } from './html.ts';
 import { chooseRange } from './range.ts';
 import { BLOB_PREFIX, type BlobAddress, type Grant, parseBlobUrl, verifyBlobUrl } from './signed-url.ts';
 
@@ -43,7 +44,6 @@ const CORS = {
   'x-content-type-options': 'nosniff',
 };
 const READ_BYTES = 256 * 1024;
-const HTML = /^\s*(text\/html|application\/xhtml\+xml)\s*(;|$)/i;
 const ENCODINGS = /^[a-zA-Z0-9-]{1,32}(\s*,\s*[a-zA-Z0-9-]{1,32}){0,3}$/;
 
 const refuse = (status: number, code: string, message: string, headers: Readonly<Record<string, string>> = {}): HttpReply =>
@@ -139,7 +139,7 @@ export const makeBlobRoute = (options: BlobRouteOptions): RawRoute => {
       'accept-ranges': decoder ? 'none' : 'bytes',
       ...(blob.contentEncoding === undefined ? {} : { vary: 'Accept-Encoding' }),
       ...(blob.contentEncoding === undefined || decoder ? {} : { 'content-encoding': blob.contentEncoding }),
-      ...(attachment && HTML.test(blob.contentType) ? { 'content-disposition': 'attachment' } : {}),
+      ...(attachment && isHtml(blob.contentType) ? { 'content-disposition': 'attachment' } : {}),
     };
     const known = single(request.headers['if-none-match']);
     if (known !== undefined && known.split(',').some(each => each.trim().replace(/^W\//, '') === etag || each.trim() === '*')) {

@@ -18,8 +18,17 @@ export interface ExpiryCtx {
   readonly backends: ReadonlyMap<string, Backend>;
 }
 
-/** Longer than removing a batch takes. */
+/** What could not be removed is tried again after so long, which is longer than removing a batch takes. */
 const RETRY_MS = 600_000;
+
+/** Those that were never tried come first: what can never be removed holds up nothing else. */
+const take = (ctx: ExpiryCtx, backendId: string, limit: number): Promise<ObjectRow[]> =>
+  ctx.db.tx(async tx => {
+    const now = ctx.clock.now();
+    const fresh = await takeExpiredObjects(tx, backendId, now, limit);
+    const room = limit - fresh.length;
+    return room === 0 ? fresh : [...fresh, ...(await takeExpiredObjects(tx, backendId, now, room, new Date(now.getTime() - RETRY_MS)))];
+  });
 
 /** Removes objects of one backend; returns how many are gone. */
 const removeObjects = async ({ db, clock, log }: ExpiryCtx, backend: Backend, objects: readonly ObjectRow[]): Promise<number> => {
@@ -49,21 +58,19 @@ export const objectExpiry = loop<ExpiryCtx>({
   everyMs: 600_000,
   batch: 1_000,
   run: async (ctx, limit) => {
-    const now = ctx.clock.now();
-    const retryBefore = new Date(now.getTime() - RETRY_MS);
-    const backendIds = [...ctx.backends.keys()];
-    const taken = await ctx.db.tx(tx => takeExpiredObjects(tx, now, retryBefore, backendIds, limit));
-    let removed = 0;
+    let done = 0;
     for (const [backendId, backend] of ctx.backends) {
-      const own = taken.filter(object => object.backendId === backendId);
-      removed += own.length > 0 ? await removeObjects(ctx, backend, own) : 0;
+      const taken = await take(ctx, backendId, limit);
+      const removed = taken.length > 0 ? await removeObjects(ctx, backend, taken) : 0;
+      // a backend on which nothing can be removed is not asked at once again
+      done += removed > 0 ? taken.length : 0;
     }
-    if (taken.length < limit) {
-      const stranded = await countStrandedObjects(ctx.db, now, backendIds);
+    if (done < limit) {
+      const stranded = await countStrandedObjects(ctx.db, ctx.clock.now(), [...ctx.backends.keys()]);
       if (stranded > 0) {
         ctx.log.warn({ objects: stranded }, 'expired objects stay, because their backend is not configured any more');
       }
     }
-    return removed;
+    return done;
   },
 });

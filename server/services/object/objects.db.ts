@@ -61,17 +61,12 @@ export const finishObject = async (tx: Tx, name: string, hashes: Hashes, data: u
 };
 
 /**
- * Takes objects and uploads whose time is over, the oldest first, of these backends only: from now on they are not there. One that was taken after
- * `retryBefore` is left out: somebody is at it, or it could not be removed. Indexes on both dates.
+ * Takes objects and uploads of a backend whose time is over, the oldest first: from now on they are not there. Those that were taken before are left out,
+ * or with `triedBefore` only those that were, before then. Indexes on both dates.
  */
-export const takeExpiredObjects = async (
-  tx: Tx,
-  now: Date,
-  retryBefore: Date,
-  backendIds: readonly string[],
-  limit: number,
-): Promise<ObjectRow[]> => {
-  const due = sql`backend_id = any(${textArray(backendIds)}::text[]) and (removing is null or removing < ${retryBefore})`;
+export const takeExpiredObjects = async (tx: Tx, backendId: string, now: Date, limit: number, triedBefore?: Date): Promise<ObjectRow[]> => {
+  const tried = triedBefore === undefined ? sql`removing is null` : sql`removing < ${triedBefore}`;
+  const due = sql`backend_id = ${backendId} and ${tried}`;
   const rows = await tx<Stored>`
     update object.objects set removing = ${now} where name in (
       select name from object.objects where name in (

@@ -9,7 +9,7 @@ import { plainSlugid } from '@tscluster/client/clock.ts';
 import { downloadObject, uploadObject } from '@tscluster/client/objects.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Log } from '../../platform/log.ts';
-import { S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../testing/s3.ts';
+import { bucketSettings, S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../testing/s3.ts';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectExpiry, type ExpiryCtx } from './expiry.ts';
 import { objectService } from './service.ts';
@@ -30,11 +30,7 @@ const refused = (code: string, statusCode: number) => expect.objectContaining({ 
 
 const aws = (change: object = {}): object => ({
   backendType: 'aws',
-  accessKeyId: S3_ACCESS_KEY,
-  secretAccessKey: S3_SECRET_KEY,
-  bucket: BUCKET,
-  endpoint: s3.endpoint,
-  s3ForcePathStyle: true,
+  ...bucketSettings(s3, BUCKET),
   signGetUrls: true,
   ...change,
 });
@@ -140,6 +136,17 @@ test('put: a URL of S3 with headers; there once something was put', async () => 
   expect(await objects.finishUpload({ name }, finish)).toEqual({});
   expect(await objects.finishUpload({ name }, finish)).toEqual({});
   expect(await (await fetch(await urlOf(name))).text()).toBe('hello');
+});
+
+test('an empty object, put and gotten', async () => {
+  const upload = request({ putUrl: { contentType: 'text/plain', contentLength: 0 } });
+  const { putUrl } = (await objects.createUpload({ name: 'empty' }, upload)).uploadMethod;
+  const put = (body: string): Promise<Response> =>
+    fetch(putUrl?.url ?? '', { method: 'PUT', headers: { 'content-type': 'text/plain' }, body });
+  expect((await put('x')).status).toBe(403);
+  expect((await put('')).status).toBe(200);
+  await objects.finishUpload({ name: 'empty' }, { projectId: 'p', uploadId: upload.uploadId });
+  expect(await (await fetch(await urlOf('empty'))).text()).toBe('');
 });
 
 test('what is too large for one request comes through here, in parts', async () => {
@@ -329,7 +336,7 @@ test('expiry: bytes in one request, then rows; what cannot be removed is kept an
   own.clock.advance({ minutes: 11 });
   s3.locked.add('expiring/7');
   const from = s3.requests.length;
-  expect(await objectExpiry.run(ctx, 1_000)).toBe(29);
+  expect(await objectExpiry.run(ctx, 1_000)).toBe(30);
   expect(s3.requests.slice(from)).toHaveLength(1);
   expect(await left()).toEqual(['abandoned', 'expiring/7', 'staying']);
   expect(logged).toContain('"name":"expiring/7","reason":"AccessDenied"');
@@ -340,6 +347,30 @@ test('expiry: bytes in one request, then rows; what cannot be removed is kept an
   expect((await s3.keys(BUCKET)).filter(key => names.includes(key) || key === 'abandoned')).toEqual([]);
   expect(await s3.read(BUCKET, 'staying')).toBeDefined();
 }, 60_000);
+
+test('what can never be removed holds up nothing behind it', async () => {
+  const own = await start(allBackends());
+  const client = own.client(objectApi);
+  const ctx = expiryCtx(own);
+  for (let i = 0; i < 9; i++) {
+    await store(`blocked/${i}`, { expires: inHours(1 + i / 60, own), ...inline('x') }, client);
+  }
+  [0, 1, 2, 3].forEach(i => s3.locked.add(`blocked/${i}`));
+  own.clock.advance({ hours: 2 });
+  const counts: number[] = [];
+  for (let run = 0; run < 5; run++) {
+    counts.push(await objectExpiry.run(ctx, 3));
+    own.clock.advance({ minutes: 11 });
+  }
+  expect(counts).toEqual([0, 3, 3, 0, 0]);
+  expect((await own.db<{ name: string }>`select name from object.objects order by name`).map(({ name }) => name)).toEqual(
+    [0, 1, 2, 3].map(i => `blocked/${i}`),
+  );
+  s3.locked.clear();
+  expect(await objectExpiry.run(ctx, 3)).toBe(3);
+  own.clock.advance({ minutes: 11 });
+  expect(await objectExpiry.run(ctx, 3)).toBe(1);
+});
 
 test('several loops at once, and one that dies half way: every object goes once', async () => {
   const own = await start(allBackends());

@@ -9,7 +9,7 @@ import { downloadArtifact, uploadArtifact } from '@tscluster/client/artifacts.ts
 import type { Client } from '@tscluster/client/client.ts';
 import { slugid } from '@tscluster/client/clock.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../testing/s3.ts';
+import { artifactSettings, bucketSettings, startS3, type TestS3 } from '../../testing/s3.ts';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectService } from '../object/service.ts';
 import { artifactExpiry } from './artifacts-expiry.ts';
@@ -30,23 +30,10 @@ const start = (environment: Record<string, string> = {}, options: Parameters<typ
     ...options,
     environment: {
       OBJECTS_FOLDER: dir,
-      PUBLIC_ARTIFACT_BUCKET: PUBLIC,
-      PRIVATE_ARTIFACT_BUCKET: PRIVATE,
-      AWS_ACCESS_KEY_ID: S3_ACCESS_KEY,
-      AWS_SECRET_ACCESS_KEY: S3_SECRET_KEY,
-      AWS_ENDPOINT: s3.endpoint,
-      AWS_FORCE_PATH_STYLE: 'true',
+      ...artifactSettings(s3, PUBLIC, PRIVATE),
       AWS_MAX_PUT_BYTES: String(20 * MIB),
       BACKENDS: JSON.stringify({
-        s3: {
-          backendType: 'aws',
-          accessKeyId: S3_ACCESS_KEY,
-          secretAccessKey: S3_SECRET_KEY,
-          bucket: OBJECTS,
-          endpoint: s3.endpoint,
-          s3ForcePathStyle: true,
-          signGetUrls: true,
-        },
+        s3: { backendType: 'aws', ...bucketSettings(s3, OBJECTS), signGetUrls: true },
       }),
       BACKEND_MAP: '[{"backendId":"s3","when":"all"}]',
       ...environment,
@@ -239,13 +226,7 @@ test('expiry: bytes first, then rows; what is left is tried again, and holds up 
 }, 60_000);
 
 test('readers in a region with a mirror are led to the copy there', async () => {
-  const mirror = {
-    accessKeyId: S3_ACCESS_KEY,
-    secretAccessKey: S3_SECRET_KEY,
-    bucket: MIRROR,
-    endpoint: s3.endpoint,
-    s3ForcePathStyle: true,
-  };
+  const mirror = bucketSettings(s3, MIRROR);
   const own = await start(
     { MIRROR_REGIONS: '{"west":["127.0.0.0/8"],"east":[]}', MIRRORS: JSON.stringify({ west: mirror, east: mirror }) },
     { loops: true },

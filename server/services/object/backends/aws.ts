@@ -7,6 +7,7 @@
 import { inputError } from '../../../platform/errors.ts';
 import { BlobError, uploadFinished } from '../../../platform/blobs/arriving.ts';
 import { objectStore } from '../../../platform/blobs/blob-store.ts';
+import { isHtml } from '../../../platform/blobs/html.ts';
 import { openS3Bucket } from '../../../platform/blobs/s3/s3-bucket.ts';
 import { refuseS3Key } from '../../../platform/blobs/s3/s3-key.ts';
 import { readS3Settings, S3_KEYS, type S3Settings } from '../../../platform/blobs/s3/s3-settings.ts';
@@ -32,7 +33,6 @@ interface Notes {
 /** S3 takes ten tags; one is the project's. */
 const MAX_TAGS = 9;
 const PROJECT_TAG = 'ProjectId';
-const HTML = /^\s*(text\/html|application\/xhtml\+xml)\s*(;|$)/i;
 
 const readTags = (value: unknown, hasEndpoint: boolean): Readonly<Record<string, string>> => {
   if (value === undefined) {
@@ -70,7 +70,7 @@ export const aws = defineBackend<AwsConfig>({
     const isAmazon = s3.endpoint === undefined;
     const after = (ms: number): Date => new Date(clock.nowMs() + ms);
     const disposition = (contentType: string | undefined): { contentDisposition?: string } =>
-      HTML.test(contentType ?? '') ? { contentDisposition: 'attachment' } : {};
+      isHtml(contentType ?? '') ? { contentDisposition: 'attachment' } : {};
     const storedWith = (contentType: string): { contentType: string; contentDisposition?: string } => ({
       contentType,
       ...(isAmazon ? disposition(contentType) : {}),

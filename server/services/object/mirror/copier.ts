@@ -6,6 +6,7 @@
 import { Readable } from 'node:stream';
 import { loop } from '../../../platform/loop.ts';
 import { arriving, STALL_TIMEOUT_MS } from '../../../platform/blobs/arriving.ts';
+import { isHtml } from '../../../platform/blobs/html.ts';
 import { type CopyRow, extendLease, finishCopy, forgetCopy, postponeCopy, takeWantedCopy } from './copies.db.ts';
 import { copyKeyOf, type MirrorCtx, type OpenMirror } from './mirror.ts';
 
@@ -18,8 +19,6 @@ const FIRST_RETRY_MS = 10_000;
 const MAX_RETRY_MS = 3_600_000;
 /** What is too large, or failed too often, is not tried again for so long. */
 const REFUSAL_MS = 86_400_000;
-
-const HTML = /^\s*(text\/html|application\/xhtml\+xml)\s*(;|$)/i;
 
 type Outcome =
   | { readonly kind: 'copied'; readonly sizeBytes: number; readonly sourceEtag: string }
@@ -48,7 +47,7 @@ const transfer = async (
   }
   const { body, contentType, contentEncoding, sizeBytes, etag } = original;
   // objects are saved by browsers, not shown: they would be shown as part of the mirror
-  const asSaved = row.store.startsWith('object-') && HTML.test(contentType) ? 'attachment' : undefined;
+  const asSaved = row.store.startsWith('object-') && isHtml(contentType) ? 'attachment' : undefined;
   onBody(body);
   try {
     const chunks = arriving(body, { contentLength: sizeBytes, maxBytes: sizeBytes, stallTimeoutMs: STALL_TIMEOUT_MS, clock: ctx.clock });

@@ -8,7 +8,7 @@ import { plainSlugid } from '@tscluster/client/clock.ts';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Log } from '../../../platform/log.ts';
 import { signMirrorUrl } from '../../../platform/mirror/mirror-url.ts';
-import { S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../../testing/s3.ts';
+import { bucketSettings, S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../../testing/s3.ts';
 import { seededRandom, type TestServer, withServer } from '../../../testing/server.ts';
 import { objectExpiry } from '../expiry.ts';
 import type { ObjectCtx } from '../handlers.ts';
@@ -33,11 +33,7 @@ const log = { debug: write, info: write, warn: write, error: write } as unknown 
 const ids = seededRandom(5);
 
 const bucket = (s3: TestS3, name: string, change: object = {}): object => ({
-  accessKeyId: S3_ACCESS_KEY,
-  secretAccessKey: S3_SECRET_KEY,
-  bucket: name,
-  endpoint: s3.endpoint,
-  s3ForcePathStyle: true,
+  ...bucketSettings(s3, name),
   ...change,
 });
 const mirrors = () => ({
