@@ -1,7 +1,7 @@
 /** A bucket as a store of blobs: what whoever hands out URLs needs of it, and what takes the bytes that are too large for one request. */
 import { Readable } from 'node:stream';
 import type { Clock } from '../../clock.ts';
-import { arriving, STALL_TIMEOUT_MS } from '../arriving.ts';
+import { arriving, BlobError, STALL_TIMEOUT_MS } from '../arriving.ts';
 import type { BlobSource, BlobStore, BlobWriter } from '../blob-store.ts';
 import { signBlobUrl } from '../signed-url.ts';
 import type { S3Bucket, S3Headers } from './s3-bucket.ts';
@@ -43,14 +43,26 @@ export interface S3WriterOptions {
   readonly headersFor?: (contentType: string) => Partial<S3Headers>;
 }
 
+/** Each holds some parts in memory. */
+const WRITES_AT_ONCE = 16;
+
 /** Streams bytes to a bucket, in parts. */
-export const makeS3Writer = ({ bucket, clock, maxBytes, check, headersFor }: S3WriterOptions): BlobWriter => ({
-  write: async ({ key, contentType, contentEncoding, contentLength }, body) => {
-    await check?.(key);
-    const source = Readable.from(arriving(body, { contentLength, maxBytes, stallTimeoutMs: STALL_TIMEOUT_MS, clock }), {
-      objectMode: false,
-    });
-    const headers = { contentType, contentEncoding, ...headersFor?.(contentType) };
-    return bucket.upload(key, source, headers, contentLength ?? maxBytes);
-  },
-});
+export const makeS3Writer = ({ bucket, clock, maxBytes, check, headersFor }: S3WriterOptions): BlobWriter => {
+  let writing = 0;
+  return {
+    write: async ({ key, contentType, contentEncoding, contentLength }, body) => {
+      if (writing >= WRITES_AT_ONCE) {
+        throw new BlobError(503, 'Busy', `This process takes ${WRITES_AT_ONCE} large uploads at a time, and has them. Try again.`);
+      }
+      writing += 1;
+      try {
+        await check?.(key);
+        const chunks = arriving(body, { contentLength, maxBytes, stallTimeoutMs: STALL_TIMEOUT_MS, clock });
+        const headers = { contentType, contentEncoding, ...headersFor?.(contentType) };
+        return await bucket.upload(key, Readable.from(chunks, { objectMode: false }), headers, contentLength ?? maxBytes);
+      } finally {
+        writing -= 1;
+      }
+    },
+  };
+};

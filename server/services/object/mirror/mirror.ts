@@ -1,9 +1,9 @@
 /**
- * Copies of what is read, near those who read it. The first reader of a region is sent to the original at once, and a copy is ordered: nobody ever waits for
- * one, and a mirror that is slow or away makes no download worse than it would be without. Later readers are sent to the copy.
+ * Copies of what is read, near those who read it. The first reader of a region is sent to the original at once, and a copy is ordered: nobody waits for one
+ * to be made. Later readers are sent to the copy.
  *
- * Now and then, before a copy is given, it is looked at: whether it is still there, and still the same as the original. That may take a moment, and is not
- * waited for longer.
+ * Now and then, before a copy is given, it is looked at: whether it is still there, and still the same as the original. For that a reader waits two seconds
+ * at most; then the mirror is left alone for a while, and readers are sent to originals.
  */
 import type { Db } from '../../../db/sql.ts';
 import type { BlobSource } from '../../../platform/blobs/blob-store.ts';
