@@ -183,7 +183,8 @@ const MAX_WAYS = 20;
 
 /**
  * The ways to satisfy an expression with the fewest scopes beyond those held: sets in normal form, all of the same size. One empty set when nothing is
- * missing; none when no scopes would do (an empty `AnyOf`). With more than twenty ways at one place the rest are not looked at.
+ * missing; none when no scopes would do (an empty `AnyOf`). With more than twenty ways at one place the rest are not looked at, and a pattern of one
+ * alternative is not proposed for what another asks for, though it would give that, too.
  */
 export function smallestMissing(held: HeldScopes, expression: ScopeExpression): string[][] {
   const ways = waysToSatisfy(held, expression);
