@@ -22,6 +22,7 @@ import { listen } from '@tscluster/client/events.ts';
 import { beforeAll, expect, test } from 'vitest';
 import { openDb } from '../server/db/sql.ts';
 import { parseEvents, readEventLog } from '../server/platform/event-log.ts';
+import { FIRE_LEASE_MS } from '../server/services/hooks/fire-loop.ts';
 import { LEASE_MS } from '../server/services/notify/attempt.ts';
 import { GROUP_LEASE_MS } from '../server/services/notify/groups.ts';
 import { type IrcPerson, openIrcPerson, openIrcServer } from '../server/testing/irc-server.ts';
@@ -60,12 +61,6 @@ describeWith('ngircd', 'ngircd', 'all services at once', () => {
   let mail: Awaited<ReturnType<typeof openMailServer>>;
   let slack: Awaited<ReturnType<typeof openReceiver>>;
   const seen: SeenEvent[] = [];
-
-  const killAndRestart = async (): Promise<void> => {
-    await installation.kill('server');
-    killedMs = Date.now();
-    await installation.restart();
-  };
 
   /** Follows all exchanges there are through every end of the stream. */
   const follow = async (): Promise<void> => {
@@ -156,10 +151,23 @@ describeWith('ngircd', 'ngircd', 'all services at once', () => {
       await database.query("update notify.deliveries set due = '2000-01-01' where state = 'waiting' and attempts > 0 and due <= $1", [
         before(LEASE_MS),
       ]);
+      await database.query("update hooks.fires set not_before = '2000-01-01' where not done and leased_until <= $1", [
+        before(FIRE_LEASE_MS),
+      ]);
       await database.query("update notify.groups set due = '2000-01-01' where watched and due <= $1", [before(GROUP_LEASE_MS)]);
     } finally {
       await database.end();
     }
+  };
+
+  const restart = async (): Promise<void> => {
+    await installation.restart();
+    await endLeases();
+  };
+  const killAndRestart = async (): Promise<void> => {
+    await installation.kill('server');
+    killedMs = Date.now();
+    await restart();
   };
 
   test('a hook fires at its time, once, though the server was away', async () => {
@@ -287,7 +295,6 @@ describeWith('ngircd', 'ngircd', 'all services at once', () => {
       }).catch((error: Error) => expect.fail(`${error.message}: ${JSON.stringify(all)}`));
       return all;
     };
-    await endLeases();
     await settled(({ state, notificationType }) => notificationType === 'slack-channel' || state !== 'waiting');
     // it has taken the message, and nobody will know that it has
     await waitFor('Slack to be told', WAIT_MS, async () => {
@@ -298,8 +305,7 @@ describeWith('ngircd', 'ngircd', 'all services at once', () => {
     await installation.kill('server');
     killedMs = Date.now();
     slack.answer({ json: { ok: true } });
-    await installation.restart();
-    await endLeases();
+    await restart();
     deliveries = await settled(({ state }) => state !== 'waiting');
   });
 

@@ -10,7 +10,7 @@ import { type Fire, MAX_RETRIES, noteDiscard, type Outcome, record } from './out
 
 const MINUTE_MS = 60_000;
 /** How long a batch is nobody else's, unless the lease is renewed. After a crash the tasks of a batch come this much later. */
-const LEASE_MS = 30_000;
+export const FIRE_LEASE_MS = 30_000;
 const RENEW_MS = 10_000;
 /** What the queue takes is at most 15 minutes old. */
 const FRESH_MS = 10 * MINUTE_MS;
@@ -121,7 +121,7 @@ const keepLease = ({ platform: { db, clock, log } }: Ctx, fires: readonly Fire[]
   const ids = fires.map(each => each.id);
   const renew = (): void => {
     timer = clock.setTimer(RENEW_MS, renew, { unref: true });
-    renewLease(db, ids, new Date(clock.nowMs() + LEASE_MS)).catch((error: unknown) => log.warn({ err: error }, 'lease not renewed'));
+    renewLease(db, ids, new Date(clock.nowMs() + FIRE_LEASE_MS)).catch((error: unknown) => log.warn({ err: error }, 'lease not renewed'));
   };
   let timer = clock.setTimer(RENEW_MS, renew, { unref: true });
   return () => timer.cancel();
@@ -134,7 +134,7 @@ export const fire = loop<Ctx>({
   run: async (ctx, limit) => {
     const { db, clock } = ctx.platform;
     const now = clock.now();
-    const taken = await takeFires(db, now, new Date(now.getTime() + LEASE_MS), limit);
+    const taken = await takeFires(db, now, new Date(now.getTime() + FIRE_LEASE_MS), limit);
     if (taken.length === 0) {
       return 0;
     }
