@@ -1,9 +1,6 @@
 /**
  * Micro-batching: calls that arrive while a transaction is under way go into the next one together, each with its own outcome. An idle system waits
  * for nothing: the first call is flushed in the same turn of the event loop (`setImmediate`), with everything else that was read in that turn.
- *
- * Under load it may linger: right after a batch most callers are still busy with its answers, and a transaction for the few others would cost almost as
- * much as one for all. So after a large batch it waits for a moment for as many as were in that one.
  */
 
 export interface Batcher<Item, Outcome> {
@@ -20,8 +17,6 @@ export interface BatcherOptions<Item, Outcome> {
   readonly max?: number;
   /** Runs a batch in one transaction; answers with one outcome per item, in order. An `Error` as an outcome rejects that item alone. */
   readonly flush: (items: readonly Item[]) => Promise<readonly (Outcome | Error)[]>;
-  /** After a batch of at least `from` items the next one waits for as many to arrive, or until `wait` calls back. */
-  readonly linger?: { readonly from: number; readonly wait: (resume: () => void) => { cancel(): void } };
   /** Two items with the same key never share a batch (for example: the same task). */
   readonly key?: (item: Item) => string | undefined;
 }
@@ -37,12 +32,10 @@ type Waiting<Item, Outcome> = { item: Item; resolve: (outcome: Outcome) => void;
 /**
  * If a batch as a whole fails, its items are run one by one: one bad item never fails its neighbours.
  */
-export const makeBatcher = <Item, Outcome>({ max = 200, flush, linger, key }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
+export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
   let waiting: Waiting<Item, Outcome>[] = [];
   let inFlight = 0;
   let scheduled = false;
-  /** Set while it lingers: the items for which it waits. */
-  let lingering: { readonly size: number; readonly timer: { cancel(): void } } | undefined;
   let idle: (() => void)[] = [];
 
   const take = (): Waiting<Item, Outcome>[] => {
@@ -96,17 +89,11 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, linger, key }: Ba
     }
   };
 
-  const schedule = (): void => {
-    lingering?.timer.cancel();
-    lingering = undefined;
-    if (!scheduled) {
-      scheduled = true;
-      setImmediate(next);
-    }
-  };
-
   const next = (): void => {
     scheduled = false;
+    if (inFlight > 0) {
+      return;
+    }
     if (waiting.length === 0) {
       const callbacks = idle;
       idle = [];
@@ -119,11 +106,7 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, linger, key }: Ba
     inFlight = batch.length;
     void runBatch(batch).finally(() => {
       inFlight = 0;
-      if (linger && batch.length >= linger.from && waiting.length < batch.length) {
-        lingering = { size: batch.length, timer: linger.wait(schedule) };
-      } else {
-        schedule();
-      }
+      next();
     });
   };
 
@@ -131,8 +114,9 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, linger, key }: Ba
     add: item =>
       new Promise<Outcome>((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        if (inFlight === 0 && (!lingering || waiting.length >= lingering.size)) {
-          schedule();
+        if (inFlight === 0 && !scheduled) {
+          scheduled = true;
+          setImmediate(next);
         }
       }),
     get size() {

@@ -7,7 +7,7 @@ import { type Batcher, makeBatcher } from '../../db/batcher.ts';
 import type { Lane } from '../../db/lane.ts';
 import type { Row, Statement } from '../../db/sql.ts';
 import { isConnectionError, isRetryable } from '../../db/sql.ts';
-import { type Clock, type Timer, systemClock } from '../../platform/clock.ts';
+import type { Clock, Timer } from '../../platform/clock.ts';
 import { notifyOutbox } from '../../platform/events.ts';
 import { type ClaimRequest, type ClaimedRow, type ReclaimedRow, answeredStatement, claimStatement, reclaimStatement } from './claim.db.ts';
 import { type CreatedRow, createStatement } from './create.db.ts';
@@ -57,8 +57,6 @@ export interface HotPathOptions {
   readonly wake: Wake;
   /** A worker may hold claims of which it does not know: these, or nobody knows which. */
   readonly onDoubt: (worker: ClaimRequest, claims?: readonly Run[]) => void;
-  /** Real time, also where the service's clock is moved by hand. */
-  readonly lingerClock?: Clock;
 }
 
 type Item =
@@ -73,9 +71,6 @@ const LATER = Symbol('later');
 type Outcome = Created | EndedRow | Reclaimed | typeof LATER | undefined;
 
 const MAX_BATCH = 200;
-/** After a batch of so many items the next one waits this long for as many, which saves a sixth of all processor time. An idle queue waits for nothing. */
-const LINGER_FROM = 4;
-const LINGER_MS = 1;
 /** Most runs of a busy queue are over before this: then nothing has to be noted. */
 const NOTE_DELAY_MS = 250;
 /** A task with more dependencies goes alone, on another connection. */
@@ -132,7 +127,7 @@ const pickCreates = (items: readonly Item[]): { picked: NewTask[]; postponed: Se
 };
 
 export const makeHotPath = (options: HotPathOptions): HotPath => {
-  const { lane, clock, claimTimeoutMs, lingerClock = systemClock } = options;
+  const { lane, clock, claimTimeoutMs } = options;
   let asked = false;
   const answers = new Map<string, AnsweredClaim & { readonly onSettled?: (() => void) | undefined }>();
   let noteTimer: Timer | undefined;
@@ -279,12 +274,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     );
   };
 
-  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({
-    max: MAX_BATCH,
-    key: itemKey,
-    flush,
-    linger: { from: LINGER_FROM, wait: resume => lingerClock.setTimer(LINGER_MS, resume) },
-  });
+  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({ max: MAX_BATCH, key: itemKey, flush });
 
   return {
     create: async task => {
