@@ -97,6 +97,8 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     return app;
   };
   const served = new Set<string>();
+  /** Ends calls of services by services: what they would wait for does not come back. */
+  const closing = new AbortController();
   const serviceFetch = makeServiceFetch({
     local: makeLocalFetch(requireApp),
     isLocal: service => served.has(service),
@@ -129,6 +131,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
         fetch: serviceFetch,
         clock,
         random: options.random,
+        signal: closing.signal,
         ...clientOptions,
       }),
     serviceCredentials,
@@ -222,6 +225,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     leave: http.leave,
     close: async () => {
       await http.close();
+      closing.abort(new Error('The server is stopping'));
       await Promise.all(loops.map(each => each.stop()));
       for (const service of running.toReversed()) {
         await service.close?.();

@@ -17,7 +17,7 @@ export const makeLocalFetch =
       }
       options.payload = init.body;
     }
-    const response = await app().inject(options);
+    const response = await untilAborted(app().inject(options), init?.signal);
     const answered = new Headers();
     for (const [name, value] of Object.entries(response.headers)) {
       if (value !== undefined) {
@@ -27,3 +27,19 @@ export const makeLocalFetch =
     const body = response.statusCode === 204 || response.statusCode === 304 ? null : response.payload;
     return new Response(body, { status: response.statusCode, headers: answered });
   };
+
+/** Waits no longer than the caller wants to: a request that comes while the server closes may never be answered. */
+const untilAborted = async <T>(answer: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> => {
+  if (!signal) {
+    return answer;
+  }
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason as Error);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([answer, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+};

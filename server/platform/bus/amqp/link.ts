@@ -12,7 +12,7 @@ const CONNECT_MS = 10_000;
 const HEARTBEAT_SECONDS = 20;
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
-const CLOSE_MS = 5_000;
+export const CLOSE_MS = 5_000;
 
 export interface LinkOptions {
   /** `amqp://user:password@host:port/vhost`, or `amqps://`. */

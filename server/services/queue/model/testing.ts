@@ -79,10 +79,13 @@ const ask = async (server: QueueServer, operation: Operation): Promise<Answer> =
   try {
     return toAnswer(operation, await send(server, operation));
   } catch (error) {
-    if (error instanceof ApiCallError && error.statusCode < 500) {
-      return { refused: error.statusCode };
+    if (!(error instanceof ApiCallError)) {
+      throw error;
     }
-    throw error;
+    if (error.statusCode >= 500) {
+      throw new Divergence(`${JSON.stringify(operation)} was answered ${error.statusCode}: ${error.message}`);
+    }
+    return { refused: error.statusCode };
   }
 };
 
