@@ -3,6 +3,7 @@
  * the first one, so that an installation without a broker does without it.
  */
 import type { ChannelModel } from 'amqplib';
+import type { Duplex } from 'node:stream';
 import type { Clock, Random } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
@@ -12,6 +13,7 @@ const CONNECT_MS = 10_000;
 const HEARTBEAT_SECONDS = 20;
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 10_000;
+/** How long a broker may take to end what it is asked to end. */
 export const CLOSE_MS = 5_000;
 
 export interface LinkOptions {
@@ -48,7 +50,9 @@ export const closeConnection = async (connection: ChannelModel, clock: Clock): P
   const closed = connection.close().catch(() => undefined); // closed already
   const givenUp = new AbortController();
   const deadline = clock.sleep(CLOSE_MS, givenUp.signal).then(
-    () => (connection.connection as unknown as { stream?: { destroy(): void } }).stream?.destroy(),
+    // an error, because amqplib does not notice a socket that only closes: whoever waits for an answer on it would wait for ever
+    () =>
+      (connection.connection as unknown as { stream: Duplex }).stream.destroy(new Error('The message broker does not end the connection')),
     () => undefined,
   );
   await Promise.race([closed, deadline]);
