@@ -16,18 +16,35 @@ export interface S3StoreOptions {
   readonly origin: string;
 }
 
+type Put = Parameters<BlobStore['signPut']>[0] & Pick<S3Headers, 'contentDisposition'>;
+
+/** The URL for a PUT: the bucket's own, or, for what is too large for one request there, one of this installation, which sends it on in parts. */
+export const signS3Put = async ({ name, bucket, signingSecret, origin }: S3StoreOptions, put: Put): Promise<string> => {
+  const { key, expires, contentLength, expectedLength = contentLength, ...headers } = put;
+  return expectedLength !== undefined && expectedLength > bucket.settings.maxPutBytes
+    ? signBlobUrl(origin, signingSecret, {
+        method: 'PUT',
+        store: name,
+        key,
+        expiresMs: expires.getTime(),
+        contentType: put.contentType,
+        contentLength,
+      })
+    : bucket.signPut(key, { ...headers, contentLength }, expires);
+};
+
 /** The store `name` in a bucket. */
-export const makeS3Store = ({ name, bucket, signingSecret, origin }: S3StoreOptions): BlobStore => ({
-  name,
-  signPut: async ({ key, contentType, contentLength, expires, expectedLength = contentLength }) =>
-    expectedLength !== undefined && expectedLength > bucket.settings.maxPutBytes
-      ? signBlobUrl(origin, signingSecret, { method: 'PUT', store: name, key, expiresMs: expires.getTime(), contentType, contentLength })
-      : bucket.signPut(key, { contentType, contentLength }, expires),
-  signGet: ({ key, expires }) => bucket.signGet(key, expires),
-  plainUrl: key => bucket.plainUrl(key),
-  remove: keys => bucket.remove(keys),
-  refuseKey: refuseS3Key,
-});
+export const makeS3Store = (options: S3StoreOptions): BlobStore => {
+  const { name, bucket } = options;
+  return {
+    name,
+    signPut: put => signS3Put(options, put),
+    signGet: ({ key, expires }) => bucket.signGet(key, expires),
+    plainUrl: key => bucket.plainUrl(key),
+    remove: keys => bucket.remove(keys),
+    refuseKey: refuseS3Key,
+  };
+};
 
 /** Reads a bucket. */
 export const makeS3Source = (bucket: S3Bucket): BlobSource => ({ look: bucket.head, open: bucket.open });

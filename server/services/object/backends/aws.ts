@@ -11,8 +11,7 @@ import { isHtml } from '../../../platform/blobs/html.ts';
 import { openS3Bucket } from '../../../platform/blobs/s3/s3-bucket.ts';
 import { refuseS3Key } from '../../../platform/blobs/s3/s3-key.ts';
 import { readS3Settings, S3_KEYS, type S3Settings } from '../../../platform/blobs/s3/s3-settings.ts';
-import { makeS3Source, makeS3Writer } from '../../../platform/blobs/s3/s3-store.ts';
-import { signBlobUrl } from '../../../platform/blobs/signed-url.ts';
+import { makeS3Source, makeS3Writer, signS3Put } from '../../../platform/blobs/s3/s3-store.ts';
 import { getObject } from '../objects.db.ts';
 import { type Backend, defineBackend, type StoredObject } from './backend.ts';
 import { checkLength, GET_URL_MS, lifeOf, noData, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys } from './common.ts';
@@ -67,6 +66,7 @@ export const aws = defineBackend<AwsConfig>({
   open: (backendId, { s3, signGetUrls, tags }, context): Backend => {
     const { clock, log, db, maxBytes, signingSecret, origin } = context;
     const bucket = openS3Bucket({ settings: s3, clock, log });
+    const store = { name: objectStore(backendId), bucket, signingSecret, origin };
     const isAmazon = s3.endpoint === undefined;
     const after = (ms: number): Date => new Date(clock.nowMs() + ms);
     const disposition = (contentType: string | undefined): { contentDisposition?: string } =>
@@ -101,13 +101,9 @@ export const aws = defineBackend<AwsConfig>({
         const { contentType, contentLength } = proposed.putUrl;
         const expires = after(PUT_URL_MS + PUT_GRACE_MS);
         const stored = storedWith(contentType);
-        const grant = { method: 'PUT', store: objectStore(backendId), key: name, expiresMs: expires.getTime() } as const;
         return {
           putUrl: {
-            url:
-              contentLength > s3.maxPutBytes
-                ? signBlobUrl(origin, signingSecret, { ...grant, contentType, contentLength })
-                : await bucket.signPut(name, { ...stored, contentLength }, expires),
+            url: await signS3Put(store, { key: name, ...stored, contentLength, expires }),
             expires: after(PUT_URL_MS).toISOString(),
             headers: {
               'Content-Type': contentType,
