@@ -4,12 +4,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { objectApi } from '@tscluster/api/object/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
-import { uploadObject, downloadObject } from '@tscluster/client/objects.ts';
 import { plainSlugid } from '@tscluster/client/clock.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectExpiry, type ExpiryCtx } from './expiry.ts';
 import { objectService } from './service.ts';
+import { thereAndBack } from './testing.ts';
 
 let dir: string;
 let server: TestServer;
@@ -362,35 +362,9 @@ test('rules choose the backend, and a backend that is gone is told', async () =>
   );
 });
 
-const stream =
-  (bytes: Buffer): (() => ReadableStream<Uint8Array>) =>
-  () =>
-    new Response(new Uint8Array(bytes)).body as ReadableStream<Uint8Array>;
-
-test.each([0, 100, 8_191, 8_192, 300_000])('the client library takes %i bytes there and back', async size => {
-  const bytes = Buffer.from(seededRandom(size).bytes(size));
-  const socketFetch: typeof fetch = (url, init) => overSocket(url as string, init);
-  const name = `library/${size}`;
-  await uploadObject({
-    fetch: socketFetch,
-    object: objects,
-    name,
-    projectId: 'p',
-    expires: new Date(inHours(1)),
-    contentType: 'application/octet-stream',
-    contentLength: size,
-    openSource: stream(bytes),
-  });
-  const chunks: Uint8Array[] = [];
-  const received = await downloadObject({
-    fetch: socketFetch,
-    object: objects,
-    name,
-    openSink: () => new WritableStream({ write: chunk => void chunks.push(chunk) }),
-  });
-  expect(received).toMatchObject({ sizeBytes: size, contentType: 'application/octet-stream', sha256: crypto.hash('sha256', bytes) });
-  expect(Buffer.concat(chunks).equals(bytes)).toBe(true);
-});
+test.each([0, 100, 8_191, 8_192, 300_000])('the client library takes %i bytes there and back', size =>
+  thereAndBack(objects, (url, init) => overSocket(url as string, init), seededRandom(size).bytes(size), inHours(1)),
+);
 
 test('expired objects and unfinished uploads go, and their names are free again', async () => {
   const own = await start();

@@ -6,13 +6,13 @@ import path from 'node:path';
 import { objectApi } from '@tscluster/api/object/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
 import { plainSlugid } from '@tscluster/client/clock.ts';
-import { downloadObject, uploadObject } from '@tscluster/client/objects.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Log } from '../../platform/log.ts';
 import { bucketSettings, S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../testing/s3.ts';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectExpiry, type ExpiryCtx } from './expiry.ts';
 import { objectService } from './service.ts';
+import { thereAndBack } from './testing.ts';
 
 const BUCKET = 'objects-1';
 const MIB = 1024 ** 2;
@@ -180,28 +180,9 @@ test('what is too large for one request comes through here, in parts', async () 
   await expect(objects.createUpload({ name: 'over' }, over)).rejects.toEqual(refused('InputTooLarge', 413));
 }, 60_000);
 
-test.each([0, 8_191, 8_192, 11 * MIB])('the client library takes %i bytes there and back', async size => {
-  const bytes = crypto.randomBytes(size);
-  const name = `library/${size}`;
-  await uploadObject({
-    fetch: overSocket,
-    object: objects,
-    name,
-    projectId: 'p',
-    expires: new Date(inHours(1)),
-    contentType: 'application/octet-stream',
-    contentLength: size,
-    openSource: () => new Response(new Uint8Array(bytes)).body as ReadableStream<Uint8Array>,
-  });
-  const chunks: Uint8Array[] = [];
-  const received = await downloadObject({
-    object: objects,
-    name,
-    openSink: () => new WritableStream({ write: chunk => void chunks.push(chunk) }),
-  });
-  expect(received).toMatchObject({ sizeBytes: size, contentType: 'application/octet-stream' });
-  expect(Buffer.concat(chunks).equals(bytes)).toBe(true);
-});
+test.each([0, 8_191, 8_192, 11 * MIB])('the client library takes %i bytes there and back', size =>
+  thereAndBack(objects, overSocket, crypto.randomBytes(size), inHours(1)),
+);
 
 test('a backend whose bucket is public gives plain URLs', async () => {
   await store('open/a b', { projectId: 'open', ...inline('hello') });

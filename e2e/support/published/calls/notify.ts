@@ -12,20 +12,13 @@ export const notifyCalls = (under: Under): void => {
     await expectRefusal(call(under.nobody.notify, 'email', email), 403, 'InsufficientScopes', 'notify:email:dev@example.com');
     await call(under.root.notify, 'pulse', { routingKey: 'a.b', message: { x: 1 } });
     await expectRefusal(call(under.root.notify, 'pulse', { routingKey: 'a.b' }), 400, 'InputValidationError', 'data');
-    await call(under.root.notify, 'matrix', { roomId: '!a:b', body: 'not configured' });
-    await expectRefusal(
-      call(under.nobody.notify, 'matrix', { roomId: '!a:b', body: 'x' }),
-      403,
-      'InsufficientScopes',
-      'notify:matrix-room:!a:b',
-    );
-    await call(under.root.notify, 'slack', { channelId: 'C1', text: 'not configured' });
-    await expectRefusal(
-      call(under.nobody.notify, 'slack', { channelId: 'C1', text: 'x' }),
-      403,
-      'InsufficientScopes',
-      'notify:slack-channel:C1',
-    );
+    for (const [method, body, scope] of [
+      ['matrix', { roomId: '!a:b', body: 'not configured' }, 'notify:matrix-room:!a:b'],
+      ['slack', { channelId: 'C1', text: 'not configured' }, 'notify:slack-channel:C1'],
+    ] as const) {
+      await call(under.root.notify, method, body);
+      await expectRefusal(call(under.nobody.notify, method, body), 403, 'InsufficientScopes', scope);
+    }
     const denied = { notificationType: 'email', notificationAddress: 'no@example.com' };
     await call(under.root.notify, 'addDenylistAddress', denied);
     await expectRefusal(call(under.nobody.notify, 'addDenylistAddress', denied), 403, 'InsufficientScopes', 'notify:manage-denylist');
