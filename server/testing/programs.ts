@@ -1,5 +1,5 @@
 /**
- * Programs of the system that some tests need: RabbitMQ, an IRC server, … Where one is missing its tests are skipped, and say what to install;
+ * Programs of the system that some tests need: RabbitMQ, an IRC server, … Where one is missing its tests are not run, and say what to install;
  * in CI (`TASKCLUSTER_TEST_REQUIRE=1`) they fail instead.
  */
 import { accessSync, constants } from 'node:fs';
@@ -25,19 +25,17 @@ export const findProgram = (name: string): string | undefined =>
  * Like `describe`, for tests that need something that may be missing.
  *
  * @param what names it and says how to get it
- * @param isRequired missing, it is a failure in CI; else the run names what was skipped
+ * @param isRequired missing, it is a failure in CI; else the run names what was not run
  */
 export const describeWhere = (isThere: boolean, what: string, name: string, tests: () => void, isRequired = true): void => {
-  if (isThere) {
-    describe(name, tests);
-  } else if (isRequired && process.env['TASKCLUSTER_TEST_REQUIRE'] === '1') {
+  if (!isThere && isRequired && process.env['TASKCLUSTER_TEST_REQUIRE'] === '1') {
     describe(name, () => {
       throw new Error(`missing: ${what}`);
     });
-  } else {
-    // on purpose: a developer without it runs everything else
-    describe.skip(`${name} (skipped: needs ${what})`, tests);
+    return;
   }
+  // a developer without it runs everything else, and reads what was not run
+  describe.runIf(isThere)(isThere ? name : `${name} (not run: needs ${what})`, tests);
 };
 
 /** The same for a program; `debianPackage` is what brings it. */
