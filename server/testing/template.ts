@@ -34,12 +34,7 @@ afterEach(({ task }) => {
 });
 afterAll(async () => {
   for (const database of made.splice(0)) {
-    if (failed && process.env['KEEP_TEST_DATABASES']) {
-      await database.db.close();
-      console.log(`kept database ${database.connection.database}`);
-    } else {
-      await database.drop();
-    }
+    await database.drop();
   }
 }, 300_000);
 
@@ -55,6 +50,10 @@ export const testDatabase = async (): Promise<TestDatabase> => {
     if (!dropped) {
       dropped = true;
       await db.close();
+      if (failed && process.env['KEEP_TEST_DATABASES']) {
+        console.log(`kept database ${database}`);
+        return;
+      }
       await withAdmin(postgres, client => client.query(`drop database if exists ${database} with (force)`));
     }
   };
