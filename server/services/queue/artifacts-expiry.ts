@@ -16,7 +16,10 @@ export interface ArtifactExpiryCtx {
 /** So many batches in which something could not be removed are gone through in one run, for the sake of those behind them. */
 const MAX_BATCHES = 20;
 
-/** Removes up to `limit` artifacts that expired after `after`, if it is given. */
+/**
+ * Removes up to `limit` artifacts that expired after `after`, if it is given. The bytes go inside the transaction: the rows are locked for it, so that
+ * nobody gives an artifact a later expiry while its bytes disappear.
+ */
 const removeSome = async (ctx: ArtifactExpiryCtx, before: Date, after: Date | undefined, limit: number) =>
   ctx.platform.db.tx(async tx => {
     const taken = await takeExpiredArtifacts(tx, before, after, limit);
