@@ -54,13 +54,12 @@ describe('what is planted is found, and shrunk:', () => {
       planted: plant('queue.tasks', 'before insert', `if new.unmet > 1 then new.unmet := new.unmet - 1; end if;`),
     },
   ])('$what', minutes(10), async ({ planted }) => {
-    // what showed by chance may not show again when it is shrunk: then another seed is tried
+    // what showed by chance may not show again when it is shrunk, and of very few rounds all are needed: then another seed is tried
     let isShrunk = false;
-    for (let seed = SEED; seed < SEED + 3 && !isShrunk; seed++) {
+    for (let seed = SEED; seed < SEED + 10 && !isShrunk; seed++) {
       const failure = await runModel(seed, 3_000, planted);
       expect(failure && describeFailure(failure)).toContain(`MODEL_SEED=${seed} fails`);
-      // of a few rounds all may be needed
-      isShrunk = failure !== undefined && failure.rounds.length < Math.max(failure.found, 10);
+      isShrunk = failure !== undefined && failure.rounds.length < failure.found;
     }
     expect(isShrunk).toBe(true);
   });
