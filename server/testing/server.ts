@@ -93,12 +93,11 @@ export interface WithServerOptions {
   readonly forceTls?: boolean;
 }
 
-/** Starts services on a database of their own, which goes when the server closes; closed after the test file. */
+/** Starts services on a database of their own; closed after the test file. */
 export const withServer = async (services: readonly Service[], options: WithServerOptions = {}): Promise<TestServer> => {
   servers += 1;
   const seed = servers;
-  const database = options.db ? { db: options.db, drop: async () => undefined } : await testDatabase();
-  const { db } = database;
+  const db = options.db ?? (await testDatabase()).db;
   const clock = options.clock ?? makeFakeClock();
   const bus = openMemoryBus(db);
   const events: BusEvent[] = [];
@@ -175,7 +174,6 @@ export const withServer = async (services: readonly Service[], options: WithServ
       if (!closed) {
         closed = true;
         await server.close();
-        await database.drop();
       }
     },
   };

@@ -2,6 +2,7 @@
 import { ApiCallError } from '@tscluster/client/client.ts';
 import { makeFakeClock } from '../../../testing/clock.ts';
 import { seededRandom } from '../../../testing/server.ts';
+import { testDatabase } from '../../../testing/template.ts';
 import { claimExpiry, deadlines, dependencies } from '../loops.ts';
 import { type QueueServer, aTask, findBreaches, withQueue } from '../testing.ts';
 import type { Answer } from './apply.ts';
@@ -157,15 +158,38 @@ const BREACHES_EVERY = 500;
 /** The same in every run, so that a sequence can be played again. */
 const START_MS = Date.parse('2030-01-01T00:00:00.000Z');
 
-/** Random rounds until that many operations were sent. Answers with the rounds, of which the last one is the one that failed. */
-const explore = async (seed: number, operations: number, plant?: Plant): Promise<{ rounds: Round[]; divergence?: Divergence }> => {
-  const server = await withQueue({ clock: makeFakeClock(START_MS) });
-  const random = seededRandom(seed);
-  const world = new World();
-  const created: NewTaskOperation[] = [];
-  const rounds: Round[] = [];
+/** Plays on a fresh queue with a database of its own; answers with what could not be explained. */
+const findDivergence = async (
+  play: (server: QueueServer, world: World) => Promise<void>,
+  plant?: Plant,
+): Promise<Divergence | undefined> => {
+  const database = await testDatabase();
+  const server = await withQueue({ db: database.db, relay: true, clock: makeFakeClock(START_MS) });
   try {
     await plant?.(server);
+    await play(server, new World());
+    return undefined;
+  } catch (error) {
+    if (error instanceof Divergence) {
+      return error;
+    }
+    throw error;
+  } finally {
+    await server.close();
+    await database.drop();
+  }
+};
+
+/** Random rounds until that many operations were sent. Answers with the rounds, of which the last one is the one that failed. */
+const explore = async (
+  seed: number,
+  operations: number,
+  plant?: Plant,
+): Promise<{ rounds: Round[]; divergence: Divergence | undefined }> => {
+  const random = seededRandom(seed);
+  const created: NewTaskOperation[] = [];
+  const rounds: Round[] = [];
+  const divergence = await findDivergence(async (server, world) => {
     for (let sent = 0; sent < operations;) {
       const round = chooseRound({ random, world, nowMs: server.clock.nowMs(), created });
       rounds.push(round);
@@ -177,36 +201,17 @@ const explore = async (seed: number, operations: number, plant?: Plant): Promise
       }
     }
     await requireNoBreaches(server);
-    return { rounds };
-  } catch (error) {
-    if (error instanceof Divergence) {
-      return { rounds, divergence: error };
-    }
-    throw error;
-  } finally {
-    await server.close();
-  }
+  }, plant);
+  return { rounds, divergence };
 };
 
-/** The same rounds again, on a fresh queue whose time begins when the first one's did. */
-const replay = async (rounds: readonly Round[], plant?: Plant): Promise<Divergence | undefined> => {
-  const server = await withQueue({ clock: makeFakeClock(START_MS) });
-  const world = new World();
-  try {
-    await plant?.(server);
+/** The same rounds again. */
+const replay = (rounds: readonly Round[], plant?: Plant): Promise<Divergence | undefined> =>
+  findDivergence(async (server, world) => {
     for (const round of rounds) {
       await playRound(server, world, round);
     }
-    return undefined;
-  } catch (error) {
-    if (error instanceof Divergence) {
-      return error;
-    }
-    throw error;
-  } finally {
-    await server.close();
-  }
-};
+  }, plant);
 
 const MAX_REPLAYS = 60;
 
