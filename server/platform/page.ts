@@ -1,5 +1,6 @@
 /** Lists continue from a key: an opaque token holds the last row's key. Under concurrent inserts and deletes no page omits or repeats. */
 import { inputError } from './errors.ts';
+import { isWritableTime } from './validate.ts';
 
 export const MAX_PAGE = 1000;
 
@@ -15,7 +16,8 @@ export interface Page<Key> {
   readonly after: Key | undefined;
 }
 
-type KeyPart = 'string' | 'number';
+/** A token may be forged: each part is only what the database can compare with. `int` has 32 bits; `time` is in milliseconds since the epoch. */
+type KeyPart = 'string' | 'number' | 'int' | 'time';
 type KeyOf<Shape extends readonly KeyPart[]> = { [I in keyof Shape]: Shape[I] extends 'string' ? string : number };
 
 export interface PageOptions {
@@ -46,13 +48,23 @@ export const readPage = <const Shape extends readonly KeyPart[]>(
   return { limit, after };
 };
 
-const isPart = (value: unknown, type: KeyPart | undefined): boolean =>
-  type === 'string' ? typeof value === 'string' && !value.includes('\0') : Number.isSafeInteger(value);
+const isPart = (value: unknown, type: KeyPart): boolean => {
+  switch (type) {
+    case 'string':
+      return typeof value === 'string' && !value.includes('\0');
+    case 'number':
+      return Number.isSafeInteger(value);
+    case 'int':
+      return typeof value === 'number' && value === (value | 0);
+    case 'time':
+      return Number.isSafeInteger(value) && isWritableTime(value as number);
+  }
+};
 
 const readToken = <const Shape extends readonly KeyPart[]>(token: string, shape: Shape): KeyOf<Shape> | undefined => {
   try {
     const key: unknown = JSON.parse(Buffer.from(token, 'base64url').toString('utf8'));
-    if (Array.isArray(key) && key.length === shape.length && key.every((part, i) => isPart(part, shape[i]))) {
+    if (Array.isArray(key) && key.length === shape.length && shape.every((type, i) => isPart(key[i], type))) {
       return key as KeyOf<Shape>;
     }
   } catch {

@@ -38,8 +38,15 @@ describe('pages', () => {
     expect(() => read(foreign, 'refuse')).toThrow(refused);
     expect(read(foreign, 'restart')).toBeUndefined();
   });
-  it.each([1.5, 2 ** 53, null])('take %s for no number of a row', number => {
-    expect(readPage({ continuationToken: token([number]) }, ['number'], { foreignToken: 'restart' }).after).toBeUndefined();
+  it.each([
+    ['number', 2 ** 53 - 1, [1.5, 2 ** 53, null, '1']],
+    ['int', -(2 ** 31), [1.5, 2 ** 31, -(2 ** 31) - 1, null, '1']],
+    // later and earlier ones are no dates, or none that Postgres knows
+    ['time', Date.parse('9999-12-31T23:59:59.999Z'), [1.5, 253_402_300_800_000, -62_167_219_200_001, null, '1']],
+  ] as const)('take for a %s only what the database can compare with', (type, good, bad) => {
+    const readAs = (value: unknown): unknown => readPage({ continuationToken: token([value]) }, [type], { foreignToken: 'restart' }).after;
+    expect(readAs(good)).toEqual([good]);
+    expect(bad.map(readAs)).toEqual(bad.map(() => undefined));
   });
 });
 

@@ -172,7 +172,7 @@ export const indexHandlers: Handlers<typeof indexApi, IndexCtx> = {
   },
 
   async listHistory({ ctx: { db, clock }, params: { indexPath }, query }) {
-    const { limit, after } = readPage(query, ['number', 'string', 'number']);
+    const { limit, after } = readPage(query, ['time', 'string', 'int']);
     const { rows: found } = await db.run<RunRow>(historyStatement(indexPath, after, clock.now(), limit + 1));
     const { rows, continuationToken } = makePage(found, limit, row => [row.resolved.getTime(), row.taskId, row.runId]);
     return { runs: rows.map(runView), ...(continuationToken !== undefined && { continuationToken }) };

@@ -82,7 +82,7 @@ export const statusHandlers: Pick<HookHandlers, 'getHookStatus' | 'listHookStatu
   },
 
   async listLastFires({ ctx, params, query }) {
-    const { limit, after } = readPage(query, ['number', 'number']);
+    const { limit, after } = readPage(query, ['time', 'number']);
     const before = after && { time: new Date(after[0]), id: after[1] };
     const rows = await listLastFires(ctx.platform.db, params, { before, limit: limit + 1 });
     if (rows.length === 0 && !before) {

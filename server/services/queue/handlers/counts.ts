@@ -6,9 +6,6 @@ import type { Ctx } from '../ctx.ts';
 import { splitTaskQueueId } from '../rules.ts';
 import { listText } from './tasks.ts';
 
-/** The last moment that a date can be, in milliseconds: nothing was claimed later, whatever a token says. */
-const LAST_MS = 8.64e15;
-
 type CountMethods = 'pendingTasks' | 'taskQueueCounts' | 'listPendingTasks' | 'listClaimedTasks';
 
 export const countHandlers: Pick<Handlers<typeof queueApi, Ctx>, CountMethods> = {
@@ -38,8 +35,8 @@ export const countHandlers: Pick<Handlers<typeof queueApi, Ctx>, CountMethods> =
 
   async listClaimedTasks({ ctx, params: { taskQueueId }, query }) {
     const { db, clock } = ctx.platform;
-    const { limit, after } = readPage(query, ['number', 'string'], { foreignToken: 'restart' });
-    const start = { claimed: new Date(Math.min(Math.max(after?.[0] ?? 0, 0), LAST_MS)), taskId: after?.[1] ?? '' };
+    const { limit, after } = readPage(query, ['time', 'string'], { foreignToken: 'restart' });
+    const start = { claimed: new Date(after?.[0] ?? 0), taskId: after?.[1] ?? '' };
     const rows = await listClaimed(db, taskQueueId, start, limit + 1, clock.now());
     const page = makePage(rows, limit, row => [row.claimed.getTime(), row.taskId]);
     const texts = page.rows.map(
