@@ -6,10 +6,10 @@ import type { TSchema } from 'typebox';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import formatsPlugin from 'ajv-formats';
 
-const DATE_TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt\s](\d\d):(\d\d):(\d\d)(\.\d+)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)?$/;
+const DATE_TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt\s](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|[+-](\d\d)(?::?(\d\d))?)?$/;
 const DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/** Whether a text is a date-time that the protocol accepts: real calendar date, zone optional (then UTC). */
+/** Whether a text is a date-time that the protocol accepts: real calendar date, zone optional (then UTC), an instant that can be written in UTC. */
 export const isDateTime = (text: string): boolean => {
   if (recentDateTimes.has(text)) {
     return true;
@@ -34,16 +34,20 @@ const looksLikeDateTime = (text: string): boolean => {
     return false;
   }
   const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as [number, number, number, number, number, number];
+  const [zoneHour, zoneMinute] = [Number(match[7] ?? 0), Number(match[8] ?? 0)];
   const leap = (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0;
   const days = month === 2 && leap ? 29 : DAYS[month - 1];
-  return days !== undefined && day >= 1 && day <= days && hour <= 23 && minute <= 59 && second <= 59;
+  const isReal = days !== undefined && day >= 1 && day <= days && hour <= 23 && minute <= 59 && second <= 59;
+  if (!isReal || zoneHour > 23 || zoneMinute > 59) {
+    return false;
+  }
+  return (year > 0 && year < 9999) || isWritableTime(toMs(text));
 };
 
 /** Milliseconds since the epoch, truncated; NaN when it is not a date-time. A missing zone means UTC. */
-export const parseDateTime = (text: string): number => {
-  if (!isDateTime(text)) {
-    return Number.NaN;
-  }
+export const parseDateTime = (text: string): number => (isDateTime(text) ? toMs(text) : Number.NaN);
+
+const toMs = (text: string): number => {
   const normal = text
     .replace(/^(.{10})[t\s]/, '$1T')
     .replace(/z$/, 'Z')

@@ -88,7 +88,7 @@ describe('inserting and finding', () => {
     ['no expiry', { expires: undefined }, 'InputValidationError'],
     ['a day as expiry', { expires: '2040-01-01' }, 'InputValidationError'],
     ['a leap second', { expires: '2040-12-31T23:59:60Z' }, 'InputValidationError'],
-    ['an expiry after the last year', { expires: '9999-12-31T23:59:59-23:00' }, 'InputError'],
+    ['an expiry after the last year', { expires: '9999-12-31T23:59:59-23:00' }, 'InputValidationError'],
     ['no task', { taskId: 'task' }, 'InputValidationError'],
     ['more', { more: 1 }, 'InputValidationError'],
     ['a NUL character', { data: { a: { 'b\0': 1 } } }, 'InputError'],

@@ -8,7 +8,7 @@ import type { queueApi } from '@tscluster/api/queue/api.ts';
 import type { TaskDefinition } from '@tscluster/api/queue/tasks.ts';
 import type { Priority } from '@tscluster/api/types.ts';
 import { inputError } from '../../platform/errors.ts';
-import { isWritableTime, parseDateTime } from '../../platform/validate.ts';
+import { parseDateTime } from '../../platform/validate.ts';
 import type { QueueConfig } from './ctx.ts';
 import { CLOCK_DRIFT_MS, priorityName, priorityRank, splitTaskQueueId } from './rules.ts';
 
@@ -90,10 +90,6 @@ export const readTimes = (
     const details = { created, deadline, expires, now: new Date(nowMs).toISOString(), days: config.maxDeadlineDays };
     return { ...times, problem: { field, message, details } };
   };
-  const unreadable = (['created', 'deadline', 'expires'] as const).find(field => Number.isNaN(times[`${field}Ms`]));
-  if (unreadable) {
-    return wrong(unreadable, `\`${unreadable}\` ({{${unreadable}}}) is no instant: its time zone does not exist.`);
-  }
   if (Math.abs(createdMs - nowMs) > CLOCK_DRIFT_MS) {
     return wrong('created', '`created` ({{created}}) is more than 15 minutes away from now ({{now}}). Set it when the task is submitted.');
   }
@@ -108,9 +104,6 @@ export const readTimes = (
   }
   if (expiresMs < deadlineMs) {
     return wrong('expires', '`expires` ({{expires}}) is before `deadline` ({{deadline}}).');
-  }
-  if (!isWritableTime(expiresMs)) {
-    return wrong('expires', '`expires` ({{expires}}) is after the year 9999.');
   }
   return times;
 };

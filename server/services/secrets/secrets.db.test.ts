@@ -51,6 +51,12 @@ describe('a secret', () => {
     expect(await secrets.get({ name: 'dates' })).toEqual({ secret: {}, expires: '9999-12-31T23:59:59.000Z' });
     await secrets.set({ name: 'dates' }, { secret: {}, expires: '0000-01-01T00:00:00Z' });
     expect((await refusal(secrets.get({ name: 'dates' }))).status).toBe(404);
+    for (const expires of ['2100-02-03T04:05:06+24:00', '9999-12-31T23:59:59-01:00', '2100-02-30T00:00:00Z']) {
+      expect(await refusal(secrets.set({ name: 'dates' }, { secret: {}, expires }))).toMatchObject({
+        code: 'InputValidationError',
+        message: expect.stringContaining('data/expires must match format "date-time"'),
+      });
+    }
   });
 
   test('of an expiry that is over is accepted and cannot be read', async () => {

@@ -234,7 +234,7 @@ const checkTask = (
   const times = areSound(DATE_FIELDS) ? timesOf(body) : undefined;
   const timesProblem =
     times?.problem && makeProblem('InputError', `/task/${times.problem.field}`, fillMessage(times.problem.message, times.problem.details));
-  if (problems.count > before || taskQueueId === undefined || times?.texts === undefined) {
+  if (problems.count > before || taskQueueId === undefined || times === undefined) {
     if (timesProblem) {
       problems.add(timesProblem); // it cannot exist like this
     }
@@ -262,7 +262,7 @@ const describe = (missing: ScopeExpression): string => {
 /** Most tasks of a graph need the same scopes and have the same dates. */
 const makeMemory = ({ held, nowMs, config }: CheckOptions) => {
   const needs = new Map<string, ScopeExpression | undefined>();
-  const dates = new Map<string, ReturnType<typeof readTimes> & { texts: TimeTexts | undefined }>();
+  const dates = new Map<string, ReturnType<typeof readTimes> & { texts: TimeTexts }>();
   return {
     /** What is missing for a task, if anything. */
     missingScopesOf: (body: CreateTaskBody, taskQueueId: string): ScopeExpression | undefined => {
@@ -285,8 +285,7 @@ const makeMemory = ({ held, nowMs, config }: CheckOptions) => {
       let times = dates.get(key);
       if (!times) {
         const read = readTimes(body, nowMs, config);
-        const isReadable = !Number.isNaN(read.createdMs + read.deadlineMs + read.expiresMs);
-        times = { ...read, texts: isReadable ? timeTexts(read) : undefined };
+        times = { ...read, texts: timeTexts(read) };
         dates.set(key, times);
       }
       return times;
