@@ -1,3 +1,4 @@
+import type { TSchema } from 'typebox';
 import { describe, expect, it } from 'vitest';
 import vectors from '../testing/vectors/auth.json' with { type: 'json' };
 import { integer, jsonSetting, readSettings, secret, text } from './config.ts';
@@ -5,7 +6,7 @@ import { errorBody, fillMessage } from './errors.ts';
 import { openKeyring } from './keyring.ts';
 import { makePage, pageToken, readPage } from './page.ts';
 import { systemRandom } from './clock.ts';
-import { findNul, isDateTime, parseDateTime } from './validate.ts';
+import { findNul, isDateTime, makeValidator, parseDateTime } from './validate.ts';
 
 describe('error bodies', () => {
   it.each(vectors.errorMessage)('are laid out like $code', ({ template, details, method, code, status, time, message }) => {
@@ -92,10 +93,10 @@ describe('date-times', () => {
     ['2030-01-15 12:00:00+02', '2030-01-15T10:00:00.000Z'],
     ['2030-01-15T12:00:00-0330', '2030-01-15T15:30:00.000Z'],
     ['2030-01-15T12:00:00.5', '2030-01-15T12:00:00.500Z'],
-  ])('%s is %s', (given, expected) => {
     ['2030-01-15T12:00:00-23:59', '2030-01-16T11:59:00.000Z'],
     ['9999-12-31T23:59:59.9999Z', '9999-12-31T23:59:59.999Z'],
     ['0000-01-01T00:00:00Z', '0000-01-01T00:00:00.000Z'],
+  ])('%s is %s', (given, expected) => {
     expect(new Date(parseDateTime(given)).toISOString()).toBe(expected);
   });
   it.each([
@@ -112,6 +113,25 @@ describe('date-times', () => {
   ])('%s is refused', given => {
     expect(isDateTime(given)).toBe(false);
     expect(parseDateTime(given)).toBeNaN();
+  });
+});
+
+describe('arrays without repetitions', () => {
+  const problems = (items: readonly unknown[]): unknown =>
+    makeValidator([]).validate({ type: 'array', uniqueItems: true } as TSchema, items);
+  it.each([
+    [['a', 'b', 'a'], 2, 0],
+    [[1, '1', true, 'true', null, 'null', [], {}, '{}', '[]', -0, 0], 11, 10],
+    [[{ a: 1, b: [{ c: 2, d: 3 }] }, { a: 1 }, { b: [{ d: 3, c: 2 }], a: 1 }], 2, 0],
+    [[[1, 2], [2, 1], ['1,2'], [1, 2]], 3, 0],
+  ])('%j', (items, i, j) => {
+    expect(problems(items)).toEqual([`data must NOT have duplicate items (items ## ${i} and ${j} are identical)`]);
+    expect(problems(items.slice(0, -1))).toBeUndefined();
+  });
+  it('are checked however many they are', () => {
+    const many = Array.from({ length: 200_000 }, (_, n) => ({ n }));
+    expect(problems(many)).toBeUndefined();
+    expect(problems([...many, { n: 7 }])).toEqual(['data must NOT have duplicate items (items ## 200000 and 7 are identical)']);
   });
 });
 

@@ -3,7 +3,7 @@
  * nothing is coerced and nothing is dropped. Date-times are those that the protocol accepts, which is more than RFC 3339.
  */
 import type { TSchema } from 'typebox';
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { Ajv, type ErrorObject, type SchemaValidateFunction, type ValidateFunction } from 'ajv';
 import formatsPlugin from 'ajv-formats';
 
 const DATE_TIME = /^(\d{4})-(\d\d)-(\d\d)[Tt\s](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|[+-](\d\d)(?::?(\d\d))?)?$/;
@@ -91,6 +91,37 @@ const describe = (error: ErrorObject): SchemaProblem => {
   return { at: error.instancePath, message: `${error.message ?? 'is invalid'}${extra}` };
 };
 
+/** The same text for the same JSON value, whatever the order of its keys. */
+const canonical = (value: unknown): string => {
+  if (value === null || typeof value !== 'object') {
+    return JSON.stringify(value);
+  }
+  if (Array.isArray(value)) {
+    return `[${value.map(canonical).join()}]`;
+  }
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join()}}`;
+};
+
+/** Ajv's own compares each object of an array with each other, so that some ten thousand would hold the process up for many seconds. */
+const checkUnique: SchemaValidateFunction = (isWanted: boolean, items: readonly unknown[]): boolean => {
+  if (!isWanted || items.length < 2) {
+    return true;
+  }
+  const [seen, seenObjects] = [new Map<unknown, number>(), new Map<string, number>()];
+  for (const [i, item] of items.entries()) {
+    const isObject = typeof item === 'object' && item !== null;
+    const [known, key] = isObject ? [seenObjects, canonical(item)] : [seen, item];
+    const j = known.get(key as string);
+    if (j !== undefined) {
+      checkUnique.errors = [{ message: `must NOT have duplicate items (items ## ${i} and ${j} are identical)`, params: { i, j } }];
+      return false;
+    }
+    known.set(key as string, i);
+  }
+  return true;
+};
+
 /** Knows a set of named schemas (`$id` and relative `$ref`s); each is compiled at its first use. */
 export const makeValidator = (schemas: Iterable<object>): Validator => {
   const ajv = new Ajv({
@@ -102,6 +133,8 @@ export const makeValidator = (schemas: Iterable<object>): Validator => {
     logger: false,
     unicodeRegExp: true,
   });
+  ajv.removeKeyword('uniqueItems');
+  ajv.addKeyword({ keyword: 'uniqueItems', type: 'array', schemaType: 'boolean', validate: checkUnique });
   formatsPlugin.default(ajv);
   ajv.addFormat('date-time', { type: 'string', validate: isDateTime });
   for (const schema of schemas) {
