@@ -1,9 +1,6 @@
 /** What the handlers and loops of auth share. */
-import type { AuditAction, AuditedEntity } from '../../platform/audit.ts';
-import { writeAudit } from '../../platform/audit.ts';
 import type { authApi } from '@tscluster/api/auth/api.ts';
 import { normalizeScopes } from '@tscluster/api/scopes.ts';
-import type { Tx } from '../../db/sql.ts';
 import type { Handlers, Platform } from '../../platform/service.ts';
 import type { Authenticator } from '../../platform/caller.ts';
 import { inputError } from '../../platform/errors.ts';
@@ -22,21 +19,6 @@ export interface AuthContext extends Pick<Platform, 'db' | 'clock' | 'random' | 
 }
 
 export type AuthHandlers = Handlers<typeof authApi, AuthContext>;
-
-/** Notes in the history who did what, and in the log once it is certain. */
-export const audit = async (
-  tx: Tx,
-  ctx: AuthContext,
-  entry: { entityType: AuditedEntity; entityId: string; action: AuditAction; clientId: string },
-): Promise<void> => {
-  await writeAudit(tx, entry, ctx.clock.now());
-  tx.afterCommit(() =>
-    ctx.log.info(
-      { service: 'auth', entity: entry.entityType, entityId: entry.entityId, clientId: entry.clientId, action: entry.action },
-      'audit-event',
-    ),
-  );
-};
 
 /** Refuses scopes that clients and roles may not be given. */
 export const refuseDoubleStars = (scopes: readonly string[]): void => {

@@ -1,9 +1,9 @@
 /** What auth does on its own: follow changes made elsewhere, and remove what has had its time. */
+import { audit } from '../../platform/audit.ts';
 import { loop } from '../../platform/loop.ts';
 import { deleteHistory } from './audit-history.db.ts';
 import { forgetChanges, recordChanges } from './changes.db.ts';
 import { deleteExpiredClients } from './clients.db.ts';
-import { audit } from './context.ts';
 import type { AuthContext } from './context.ts';
 
 const HOUR_MS = 3600 * 1000;
@@ -31,7 +31,7 @@ export const purgeExpiredClients = loop<AuthContext>({
       const now = ctx.clock.now();
       const deleted = await deleteExpiredClients(tx, now, limit);
       for (const clientId of deleted) {
-        await audit(tx, ctx, { entityType: 'client', entityId: clientId, action: 'expired', clientId: 'static/taskcluster/auth' });
+        await audit(tx, ctx, 'auth', { entityType: 'client', entityId: clientId, action: 'expired', clientId: 'static/taskcluster/auth' });
       }
       if (deleted.length > 0) {
         const version = await recordChanges(tx, 'client', deleted, now);

@@ -1,11 +1,20 @@
 /** Hooks as they are created, read, changed and removed. */
+import { Writable } from 'node:stream';
 import { hooksApi } from '@tscluster/api/hooks/api.ts';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { makeLog } from '../../platform/log.ts';
 import { type HooksServer, aHook, aTemplate, refusal, withHooks } from './testing.ts';
 
 let server: HooksServer;
+let written = '';
+const destination = new Writable({
+  write: (chunk: Buffer, _encoding, done) => {
+    written += chunk.toString();
+    done();
+  },
+});
 beforeAll(async () => {
-  server = await withHooks();
+  server = await withHooks({ log: makeLog({ destination }) });
 });
 
 const key = (hookId: string) => ({ hookGroupId: 'g', hookId });
@@ -96,7 +105,7 @@ describe('a hook', () => {
     expect((await server.drain()).map(({ exchange }) => exchange)).toEqual(Array(2).fill('exchange/taskcluster-hooks/v1/hook-deleted'));
   });
 
-  test('has a history', async () => {
+  test('has a history, which is in the log, too', async () => {
     await server.create('history');
     await server.hooks.updateHook(key('history'), aHook());
     await server.hooks.resetTriggerToken(key('history'));
@@ -104,6 +113,10 @@ describe('a hook', () => {
     const { auditHistory } = await server.auth.getEntityHistory({ entityType: 'hook', entityId: 'g/history' });
     expect(auditHistory.map(entry => [entry.clientId, entry.actionType])).toEqual(
       ['created', 'updated', 'access token reset', 'deleted'].map(action => ['static/taskcluster/root', action]),
+    );
+    const lines = written.split('\n').flatMap(line => (line.includes('audit-event') ? [JSON.parse(line) as Record<string, unknown>] : []));
+    expect(lines.filter(line => line['entityId'] === 'g/history')).toMatchObject(
+      auditHistory.map(({ clientId, actionType }) => ({ service: 'hooks', entity: 'hook', clientId, action: actionType })),
     );
   });
 });

@@ -2,7 +2,7 @@
 import { secretsApi } from '@tscluster/api/secrets/api.ts';
 import { makeBatcher } from '../../db/batcher.ts';
 import type { Tx } from '../../db/sql.ts';
-import { type AuditAction, writeAudit } from '../../platform/audit.ts';
+import { type AuditAction, audit } from '../../platform/audit.ts';
 import { inputError, notFound } from '../../platform/errors.ts';
 import { loop, run } from '../../platform/loop.ts';
 import { makePage, readPage } from '../../platform/page.ts';
@@ -22,10 +22,8 @@ export const secretContext = (name: string): string => `secrets/${name}`;
 
 const isTooLong = (name: string): boolean => Buffer.byteLength(name) > MAX_NAME_BYTES;
 
-const audit = async (tx: Tx, ctx: SecretsCtx, name: string, action: AuditAction, clientId: string): Promise<void> => {
-  await writeAudit(tx, { entityType: 'secret', entityId: name, clientId, action }, ctx.clock.now());
-  tx.afterCommit(() => ctx.log.info({ service: 'secrets', entity: 'secret', entityId: name, clientId, action }, 'audit-event'));
-};
+const note = (tx: Tx, ctx: SecretsCtx, name: string, action: AuditAction, clientId: string): Promise<void> =>
+  audit(tx, ctx, 'secrets', { entityType: 'secret', entityId: name, clientId, action });
 
 export const secretsHandlers: Handlers<typeof secretsApi, SecretsCtx> = {
   async set({ ctx, params: { name }, body, caller }) {
@@ -37,7 +35,7 @@ export const secretsHandlers: Handlers<typeof secretsApi, SecretsCtx> = {
     const expires = new Date(parseDateTime(body.expires));
     await ctx.db.tx(async tx => {
       const wasLive = await putSecret(tx, { name, encrypted, expires }, ctx.clock.now());
-      await audit(tx, ctx, name, wasLive ? 'updated' : 'created', clientId);
+      await note(tx, ctx, name, wasLive ? 'updated' : 'created', clientId);
     });
     return {};
   },
@@ -49,7 +47,7 @@ export const secretsHandlers: Handlers<typeof secretsApi, SecretsCtx> = {
     }
     await ctx.db.tx(async tx => {
       await deleteSecret(tx, name);
-      await audit(tx, ctx, name, 'deleted', clientId);
+      await note(tx, ctx, name, 'deleted', clientId);
     });
     return {};
   },
@@ -80,7 +78,7 @@ export const expireSecrets = loop<SecretsCtx>({
     ctx.db.tx(async tx => {
       const names = await deleteExpiredSecrets(tx, ctx.clock.now(), limit);
       for (const name of names) {
-        await audit(tx, ctx, name, 'expired', 'static/taskcluster/secrets');
+        await note(tx, ctx, name, 'expired', 'static/taskcluster/secrets');
       }
       return names.length;
     }),

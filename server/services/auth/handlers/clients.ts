@@ -5,7 +5,7 @@ import { sortScopes } from '@tscluster/api/scopes.ts';
 import { plainSlugid } from '@tscluster/client/clock.ts';
 import type { Random } from '@tscluster/client/clock.ts';
 import type { Tx } from '../../../db/sql.ts';
-import type { AuditAction } from '../../../platform/audit.ts';
+import { type AuditAction, audit } from '../../../platform/audit.ts';
 import { conflict, inputError, notFound } from '../../../platform/errors.ts';
 import { publish } from '../../../platform/events.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
@@ -13,7 +13,7 @@ import { parseDateTime } from '../../../platform/validate.ts';
 import { recordChanges } from '../changes.db.ts';
 import { deleteClient, getClient, getClientForUpdate, insertClient, listClients, updateClient } from '../clients.db.ts';
 import type { ClientChange, ClientRow } from '../clients.db.ts';
-import { audit, expandFor, expandToShow, refuseDoubleStars, refuseLongId } from '../context.ts';
+import { expandFor, expandToShow, refuseDoubleStars, refuseLongId } from '../context.ts';
 import type { AuthContext, AuthHandlers } from '../context.ts';
 import { tokenContext } from '../directory.ts';
 
@@ -56,7 +56,7 @@ const EVENTS = { created: 'clientCreated', deleted: 'clientDeleted' } as const;
 const announce = async (tx: Tx, ctx: AuthContext, clientId: string, action: AuditAction, by: string): Promise<void> => {
   const event = action === 'created' || action === 'deleted' ? EVENTS[action] : 'clientUpdated';
   await publish(tx, authEvents, event, { message: { clientId } });
-  await audit(tx, ctx, { entityType: 'client', entityId: clientId, action, clientId: by });
+  await audit(tx, ctx, 'auth', { entityType: 'client', entityId: clientId, action, clientId: by });
 };
 
 /** Makes everybody forget the client as they know it. Comes last in a transaction, for it locks the version. */

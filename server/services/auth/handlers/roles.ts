@@ -6,12 +6,13 @@ import { authEvents } from '@tscluster/api/auth/events.ts';
 import type { RoleInfo } from '@tscluster/api/auth/roles.ts';
 import { sortScopes } from '@tscluster/api/scopes.ts';
 import type { Tx } from '../../../db/sql.ts';
+import { audit } from '../../../platform/audit.ts';
 import { conflict, inputError, notFound } from '../../../platform/errors.ts';
 import { publish } from '../../../platform/events.ts';
 import { makePage, readPage } from '../../../platform/page.ts';
 import type { PageQuery } from '../../../platform/page.ts';
 import { lockVersion, recordChanges } from '../changes.db.ts';
-import { audit, expandFor, expandToShow, refuseDoubleStars, refuseLongId } from '../context.ts';
+import { expandFor, expandToShow, refuseDoubleStars, refuseLongId } from '../context.ts';
 import type { AuthContext, AuthHandlers } from '../context.ts';
 import { RoleError, scopesAddedToRole } from '../expansion.ts';
 import type { CompiledRoles } from '../expansion.ts';
@@ -32,7 +33,7 @@ const EVENTS = { created: 'roleCreated', updated: 'roleUpdated', deleted: 'roleD
 /** Announces what was done to a role and notes it in the history. */
 const announce = async (tx: Tx, ctx: AuthContext, roleId: string, action: keyof typeof EVENTS, by: string): Promise<void> => {
   await publish(tx, authEvents, EVENTS[action], { message: { roleId } });
-  await audit(tx, ctx, { entityType: 'role', entityId: roleId, action, clientId: by });
+  await audit(tx, ctx, 'auth', { entityType: 'role', entityId: roleId, action, clientId: by });
 };
 
 /** Compiles the roles with this one changed; refuses cycles, malformed parameters and a role without end. */

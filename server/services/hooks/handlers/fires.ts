@@ -3,7 +3,7 @@ import crypto from 'node:crypto';
 import type { hooksApi } from '@tscluster/api/hooks/api.ts';
 import { SLUGID_PATTERN } from '@tscluster/api/types.ts';
 import { ApiCallError } from '@tscluster/client/client.ts';
-import { writeAudit } from '../../../platform/audit.ts';
+import { audit } from '../../../platform/audit.ts';
 import { slugid } from '../../../platform/clock.ts';
 import { ApiError, inputError } from '../../../platform/errors.ts';
 import type { Handlers } from '../../../platform/service.ts';
@@ -101,7 +101,7 @@ export const fireHandlers: Pick<HookHandlers, 'triggerHook' | 'getTriggerToken' 
         noHook(params);
       }
       const entry = { entityType: 'hook', entityId: hookName(params), clientId: by, action: 'access token reset' } as const;
-      await writeAudit(tx, entry, ctx.platform.clock.now());
+      await audit(tx, ctx.platform, 'hooks', entry);
     });
     return { token };
   },

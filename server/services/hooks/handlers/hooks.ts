@@ -3,7 +3,7 @@ import type { hooksApi } from '@tscluster/api/hooks/api.ts';
 import { hooksEvents } from '@tscluster/api/hooks/events.ts';
 import { isDeepStrictEqual } from 'node:util';
 import type { Tx } from '../../../db/sql.ts';
-import { writeAudit } from '../../../platform/audit.ts';
+import { audit } from '../../../platform/audit.ts';
 import { slugid } from '../../../platform/clock.ts';
 import { conflict, notFound } from '../../../platform/errors.ts';
 import { publish } from '../../../platform/events.ts';
@@ -27,8 +27,7 @@ const EVENTS = { created: 'hookCreated', updated: 'hookUpdated', deleted: 'hookD
 /** Announces what was done to a hook and notes it in the history. */
 const announce = async (tx: Tx, ctx: Ctx, { hookGroupId, hookId }: HookKey, action: keyof typeof EVENTS, by: string): Promise<void> => {
   await publish(tx, hooksEvents, EVENTS[action], { message: { hookGroupId, hookId } });
-  const entry = { entityType: 'hook', entityId: hookName({ hookGroupId, hookId }), clientId: by, action } as const;
-  await writeAudit(tx, entry, ctx.platform.clock.now());
+  await audit(tx, ctx.platform, 'hooks', { entityType: 'hook', entityId: hookName({ hookGroupId, hookId }), clientId: by, action });
 };
 
 const nextFireOf = async (ctx: Ctx, patterns: readonly string[]): Promise<Date | undefined> =>
