@@ -112,6 +112,7 @@ describe('a secret', () => {
         expect(secret['i']).toBe(secret['again']);
       }),
     );
+    expect((await history(name)).map(({ action }) => action)).toEqual(['created', ...Array(19).fill('updated')]);
   });
 });
 

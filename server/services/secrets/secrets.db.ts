@@ -11,6 +11,8 @@ export interface SecretRow {
 
 /** Stores a secret in place of what was there; answers with whether a live one was. */
 export const putSecret = async (tx: Tx, { name, encrypted, expires }: SecretRow, now: Date): Promise<boolean> => {
+  // one after the other also while there is no row to lock: only the first of several has created it
+  await tx`select pg_advisory_xact_lock(hashtextextended(${`secrets ${name}`}, 0))`;
   const [before] = await tx<{ isLive: boolean }>`select expires >= ${now} as is_live from secrets.secrets where name = ${name} for update`;
   await tx`
     insert into secrets.secrets (name, encrypted, expires) values (${name}, ${encrypted}, ${expires})
