@@ -351,6 +351,18 @@ describe('a failure', () => {
     expect(await server.lastFires('fails')).toHaveLength(1);
   });
 
+  test('of which there is much to tell is cut off, and the owner is told', async () => {
+    const { server, mails } = await withMail();
+    const unknown = Object.fromEntries(Array.from({ length: 3_000 }, (_, i) => [`unknown property ${i}`, 1]));
+    await server.create('wordy', { schedule: ['0 * * * *'], task: aTemplate(unknown) });
+    server.clock.advance({ hours: 1 });
+    await server.work();
+    const [message] = await mails();
+    expect(message?.text).toContain('must NOT have additional properties: "unknown property 0"');
+    expect(message?.text).toContain('It will try again');
+    expect(message?.text?.length).toBeGreaterThan(90_000);
+  });
+
   test('is not mailed to those who do not want it, nor while the queue is away, nor when a call fails', async () => {
     const { server, mails } = await withMail();
     const metadata = { ...aHook().metadata, emailOnError: false };

@@ -8,9 +8,11 @@ import type { HookKey } from './hooks.db.ts';
 import { deleteMail, type Mail, type NewMail, takeMails } from './mails.db.ts';
 
 const MAX_SUBJECT_LENGTH = 255;
+/** Of each of the two, indented; notify takes mails of some hundred thousand characters. */
 const MAX_ERROR_LENGTH = 50_000;
 
-const indent = (text: string): string => text.replace(/^/gm, '    ');
+/** As code in Markdown, cut off. */
+const quote = (text: string): string => text.slice(0, MAX_ERROR_LENGTH).replace(/^/gm, '    ').slice(0, MAX_ERROR_LENGTH);
 
 export const failureMail = (hook: HookKey, owner: string, failure: Failure): NewMail => {
   const name = hookName(hook);
@@ -19,9 +21,9 @@ export const failureMail = (hook: HookKey, owner: string, failure: Failure): New
     subject: `[Taskcluster Hooks] Scheduled Hook failure: ${name}`.slice(0, MAX_SUBJECT_LENGTH),
     content: [
       `The hooks service could not create a task for the hook \`${name}\`, whose time had come.`,
-      indent(String(failure.error).slice(0, MAX_ERROR_LENGTH)),
+      quote(String(failure.error)),
       'In full:',
-      indent(failure.text.slice(0, MAX_ERROR_LENGTH)),
+      quote(failure.text),
       'It will try again at the next time of the schedule.',
     ].join('\n\n'),
   };
