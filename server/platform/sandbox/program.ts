@@ -54,7 +54,11 @@ const checkerOf = (draft: Draft): Ajv => {
 /** Compiles a schema in a place of its own, so that the ids in one never meet those in another. */
 const compileAlone = (schema: AnySchemaObject, text: string): ValidateFunction => {
   const refersToMeta = /"\$ref":"https?:\/\/json-schema\.org\//.test(text);
-  return makeAjv(draftOf(schema), { ...OPTIONS, validateSchema: false, ...(refersToMeta ? {} : { meta: false }) }).compile(schema);
+  const check = makeAjv(draftOf(schema), { ...OPTIONS, validateSchema: false, ...(refersToMeta ? {} : { meta: false }) }).compile(schema);
+  if ('$async' in check) {
+    throw new Error('$async is not supported'); // its answer is a promise, which says yes to everything
+  }
+  return check;
 };
 
 const describe = (error: ErrorObject): string => {

@@ -69,6 +69,10 @@ test('what is no schema is told', async () => {
   expect(await problemsOf(sandbox.checkSchema('me', json({ $ref: 'http://127.0.0.1:1/schema.json' })))).toEqual([
     " * can't resolve reference http://127.0.0.1:1/schema.json from id #",
   ]);
+  expect(await problemsOf(sandbox.checkSchema('me', json({ $async: true, type: 'string' })))).toEqual([' * $async is not supported']);
+  expect(await problemsOf(sandbox.checkSchema('me', json({ properties: { a: { $async: true, type: 'string' } } })))).toEqual([
+    ' * async schema in sync schema',
+  ]);
   expect(await problemsOf(sandbox.checkSchema('me', json({ $schema: 'http://example.com/own' })))).toEqual([
     ' * no schema with key or ref "http://example.com/own"',
   ]);
