@@ -5,6 +5,9 @@ import type { HookBinding, HookDefinition, HookKey, HookRequest } from './hooks.
 import { ScheduleError } from './schedule.ts';
 
 const MAX_ROUTING_BYTES = 255;
+/** Each pattern is looked at whenever the hook fires, each binding for every message. */
+const MAX_PATTERNS = 1_000;
+const MAX_BINDINGS = 1_000;
 const MAX_SCHEMA_PROBLEMS_LENGTH = 20_000;
 
 /** 400 unless ids in the body are those of the URL. */
@@ -20,6 +23,9 @@ export const checkIds = (key: HookKey, body: HookRequest): void => {
 export const checkSchedule = async (ctx: Ctx, patterns: readonly string[]): Promise<void> => {
   if (patterns.length === 0) {
     return;
+  }
+  if (patterns.length > MAX_PATTERNS) {
+    inputError('A schedule has at most {{max}} patterns, and this one has {{count}}.', { max: MAX_PATTERNS, count: patterns.length });
   }
   const schedules = await ctx.schedules();
   for (const pattern of patterns) {
@@ -43,14 +49,25 @@ export const checkTriggerSchema = async (ctx: Ctx, { hookGroupId }: HookKey, sch
 };
 
 export const checkBindings = (ctx: Ctx, bindings: readonly HookBinding[]): void => {
+  if (bindings.length > MAX_BINDINGS) {
+    inputError('A hook has at most {{max}} bindings, and this one has {{count}}.', { max: MAX_BINDINGS, count: bindings.length });
+  }
   const denied = bindings.filter(({ exchange }) => ctx.deniedExchanges.some(pattern => pattern.test(exchange)));
   if (denied.length > 0) {
     inputError('Hooks may not be bound to these, because they could fire themselves without end: {{denied}}', { denied });
   }
-  const long = bindings.filter(binding => Object.values(binding).some(text => Buffer.byteLength(text) > MAX_ROUTING_BYTES));
-  if (long.length > 0) {
-    inputError('The exchange and the pattern of a binding have at most {{bytes}} bytes: {{long}}', { bytes: MAX_ROUTING_BYTES, long });
-  }
+  const refuse = (isWrong: (text: string) => boolean, message: string): void => {
+    const wrong = bindings.filter(binding => Object.values(binding).some(isWrong));
+    if (wrong.length > 0) {
+      inputError(`${message}: {{wrong}}`, { wrong });
+    }
+  };
+  refuse(
+    text => Buffer.byteLength(text) > MAX_ROUTING_BYTES,
+    `The exchange and the pattern of a binding have at most ${MAX_ROUTING_BYTES} bytes`,
+  );
+  // half a character has no UTF-8: the database would keep another text, which may be there already
+  refuse(text => !text.isWellFormed(), 'The exchange and the pattern of a binding must be well-formed Unicode');
 };
 
 /** The hook that a request asks for. */

@@ -198,6 +198,7 @@ describe('what is refused', () => {
       'triggerSchema is not a valid JSON schema:\n * Property /type must be equal to one of the allowed values',
     ],
     ['a schema that refers to another site', { triggerSchema: { $ref: 'http://127.0.0.1:1/x.json' } }, "can't resolve reference"],
+    ['a schema whose answer is a promise', { triggerSchema: { $async: true } }, '$async is not supported'],
     ['a schema that refers to nothing', { triggerSchema: { $ref: '#/definitions/x' } }, "can't resolve reference"],
     [
       'an exchange that would fire it for ever',
@@ -209,6 +210,22 @@ describe('what is refused', () => {
       { bindings: [{ exchange: 'exchange/taskcluster-hooks/v1/hook-created', routingKeyPattern: '#' }] },
       'hook-created',
     ],
+    [
+      'more patterns than anybody needs',
+      { schedule: Array.from({ length: 1_001 }, (_, i) => `0 ${' '.repeat(i)}0 * * *`) },
+      'at most 1000 patterns',
+    ],
+    [
+      'more bindings than anybody needs',
+      { bindings: Array.from({ length: 1_001 }, (_, i) => ({ exchange: `e${i}`, routingKeyPattern: '#' })) },
+      'at most 1000 bindings',
+    ],
+    [
+      'exchanges that are the same once they are stored',
+      { bindings: ['\ud800', '\udc00'].map(exchange => ({ exchange, routingKeyPattern: '#' })) },
+      'must be well-formed Unicode',
+    ],
+    ['a pattern that is no text', { bindings: [{ exchange: 'e', routingKeyPattern: 'a.\udc00' }] }, 'must be well-formed Unicode'],
     ['a long exchange', { bindings: [{ exchange: 'x'.repeat(256), routingKeyPattern: '#' }] }, 'at most 255 bytes'],
   ])('%s', async (_, fields, problem) => {
     expect(await refusal(put(fields), 400, 'InputError')).toContain(problem);

@@ -51,7 +51,7 @@ const split = (pattern: string): Split => {
     const count = rest === '' ? 'no' : String(fields.length);
     throw new ScheduleError(`Invalid cron expression, ${count} fields; there must be five or six ([second] minute hour day month weekday)`);
   }
-  if (fields.some(field => /(^|[,\s])H/.test(field))) {
+  if (fields.some(field => field.replaceAll(/thu/gi, '').includes('H'))) {
     throw new ScheduleError('Invalid cron expression, H is not supported: it would be another time whenever it is looked at');
   }
   return { zone, fields: fields.join(' '), everyHour: /^[*?]$/.test(fields.at(-4) ?? '') };
