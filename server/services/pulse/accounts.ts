@@ -3,7 +3,6 @@
  * rested for a whole interval, gets a new password and becomes the active one; the one before keeps its password and rests. So an account that
  * was given out works for at least one interval more, and `reclaimAt` lies in the middle of its rest.
  */
-import { apis, exchanges } from '@tscluster/api/all.ts';
 import { plainSlugid } from '../../platform/clock.ts';
 import { apiError, conflict } from '../../platform/errors.ts';
 import { type Broker, type PulseCtx, requireBroker } from './ctx.ts';
@@ -17,15 +16,14 @@ import {
   finishRemoval,
   finishRotation,
   getNamespace,
-  unclaimRow,
 } from './namespaces.db.ts';
 
 /** Marks the accounts that are ours; no other is touched. */
 export const TAG = 'taskcluster-namespace';
 const VALID = /^[A-Za-z0-9_-]{1,64}$/;
 
-/** Whose exchanges and queues stand beside those of the namespaces. */
-const OWN = new Set([...apis, ...exchanges].map(({ service }) => `taskcluster-${service}`));
+/** Exchanges of services, whether this installation has them or only listens to them, are `exchange/taskcluster-…`: nobody else may publish there. */
+const OWN_PREFIX = 'taskcluster-';
 
 /** Refuses names that no namespace may have. */
 export const checkName = ({ namespacePrefix, broker }: PulseCtx, namespace: string): void => {
@@ -38,7 +36,7 @@ export const checkName = ({ namespacePrefix, broker }: PulseCtx, namespace: stri
       namespace,
     });
   }
-  if (OWN.has(namespace) || namespace === broker?.ownUser) {
+  if (namespace.startsWith(OWN_PREFIX) || namespace === broker?.ownUser) {
     apiError('InvalidNamespace', '`{{namespace}}` is what Taskcluster itself uses.', { namespace });
   }
 };
@@ -144,10 +142,24 @@ export interface Claim {
   readonly reclaimAt: Date;
 }
 
+/** Whether the broker has both accounts of a namespace; 409 when one of them is somebody else's. */
+const checkAccounts = async ({ management }: Broker, namespace: string): Promise<boolean> => {
+  const users = await Promise.all(ACCOUNTS.map(account => management.getUser(userName(namespace, account))));
+  const foreign = users.find(user => user && !isOurs(user));
+  if (foreign) {
+    conflict('The broker has a user `{{name}}` that is not of this service: choose another namespace.', { name: foreign.name });
+  }
+  return users.every(user => user !== undefined);
+};
+
+const beingRemoved = (namespace: string): never =>
+  conflict('The namespace `{{namespace}}` is being removed: claim it again in a moment.', { namespace });
+
 /** Makes or extends a namespace; its accounts work when this returns. */
 export const claim = async (ctx: PulseCtx, namespace: string, expires: Date, contact: string | undefined): Promise<Claim> => {
   const broker = requireBroker(ctx);
   const { db, clock } = ctx.platform;
+  const hasAccounts = await checkAccounts(broker, namespace);
   const wanted = {
     namespace,
     expires,
@@ -161,28 +173,20 @@ export const claim = async (ctx: PulseCtx, namespace: string, expires: Date, con
     row = await claimRow(db, wanted, clock.now());
   }
   if (!row) {
-    return conflict('The namespace `{{namespace}}` is being removed: claim it again in a moment.', { namespace });
+    return beingRemoved(namespace);
   }
-  const current = await ensureAccounts(ctx, broker, row);
+  // also on a broker that has lost them
+  const current = row.applied && hasAccounts ? row : await apply(ctx, broker, row);
+  if (!current) {
+    return beingRemoved(namespace);
+  }
   const url = new URL(broker.publicUrl);
   url.username = userName(namespace, current.active);
   url.password = readPassword(ctx, current, current.active);
   return {
     row: current,
     connectionString: url.href,
-    reclaimAt: new Date(current.nextRotation.getTime() + ctx.rotationMs / 2),
+    // a rotation that is overdue comes now at the earliest
+    reclaimAt: new Date(Math.max(current.nextRotation.getTime(), clock.nowMs()) + ctx.rotationMs / 2),
   };
-};
-
-/** The accounts exist and work, also on a broker that has lost them, and are nobody else's. */
-const ensureAccounts = async (ctx: PulseCtx, broker: Broker, row: NamespaceRow): Promise<NamespaceRow> => {
-  const users = await Promise.all(ACCOUNTS.map(account => broker.management.getUser(userName(row.namespace, account))));
-  const foreign = users.find(user => user && !isOurs(user));
-  if (foreign) {
-    await unclaimRow(ctx.platform.db, row);
-    conflict('The broker has a user `{{name}}` that is not of this service: choose another namespace.', { name: foreign.name });
-  }
-  const isComplete = row.applied && users.every(user => user !== undefined);
-  const current = isComplete ? row : await apply(ctx, broker, row);
-  return current ?? conflict('The namespace `{{namespace}}` is being removed: claim it again in a moment.', { namespace: row.namespace });
 };

@@ -80,7 +80,7 @@ export const openManagement = (url: string, vhost: string, clock: Clock): Manage
   const authorization = `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}`;
   const inVhost = escape(vhost);
 
-  /** The body of the answer; undefined for 404. */
+  /** The body of the answer; undefined for what is not there, which nothing can be put into. */
   const call = async <T>(method: string, route: string, body?: unknown, headers: Record<string, string> = {}): Promise<T | undefined> => {
     const giveUp = new AbortController();
     const timer = clock.setTimer(TIMEOUT_MS, () => giveUp.abort(new Error(`no answer within ${TIMEOUT_MS / 1000} seconds`)));
@@ -92,7 +92,7 @@ export const openManagement = (url: string, vhost: string, clock: Clock): Manage
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       const text = await response.text();
-      if (response.status === 404) {
+      if (response.status === 404 && method !== 'PUT') {
         return undefined;
       }
       if (!response.ok) {

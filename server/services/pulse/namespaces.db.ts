@@ -41,11 +41,6 @@ export const claimRow = async (
   return row;
 };
 
-/** Takes back a claim whose accounts were never made. */
-export const unclaimRow = async (query: Query, { namespace, password1 }: NamespaceRow): Promise<void> => {
-  await query`delete from pulse.namespaces where namespace = ${namespace} and password_1 = ${password1} and not applied`;
-};
-
 /** Gives the account that rests another password; it becomes the active one once the broker has it. False when somebody else was first. */
 export const beginRotation = async (query: Query, row: NamespaceRow, password: string): Promise<boolean> => {
   const resting: Account = row.active === 1 ? 2 : 1;

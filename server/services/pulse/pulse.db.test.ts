@@ -191,6 +191,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
       ['ä', 'has 1 to 64 letters'],
       ['a/b', 'has 1 to 64 letters'],
       ['taskcluster-queue', 'Taskcluster itself'],
+      ['taskcluster-worker-manager', 'Taskcluster itself'],
       [BUS_USER, 'Taskcluster itself'],
     ])('refuses the name %j', async (namespace, message) => {
       await expect(pulse.claimNamespace({ namespace }, { expires: day() })).rejects.toMatchObject({
@@ -227,6 +228,15 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
       expect(await rabbit.api('GET', '/users/ops-2')).toMatchObject({ tags: ['administrator'] });
       expect(await userExists('ops-1')).toBe(false);
       await expect(pulse.namespace({ namespace: 'ops' })).rejects.toMatchObject({ code: 'ResourceNotFound' });
+      // also later, and then the namespace is as it was
+      await pulse.claimNamespace({ namespace: 'taken' }, { expires: day(), contact: 'me@example.com' });
+      const before = await pulse.namespace({ namespace: 'taken' });
+      await rabbit.api('DELETE', '/users/taken-2');
+      await rabbit.api('PUT', '/users/taken-2', { password: 'precious', tags: '' });
+      await expect(
+        pulse.claimNamespace({ namespace: 'taken' }, { expires: inMinutes(1), contact: 'you@example.com' }),
+      ).rejects.toMatchObject({ code: 'RequestConflict', message: expect.stringContaining('`taken-2`') });
+      expect(await pulse.namespace({ namespace: 'taken' })).toEqual(before);
     });
 
     test('makes the account anew on a broker that has lost it', async () => {
@@ -249,6 +259,11 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
         environment: { ...environment, PULSE_MANAGEMENT_URL: rabbit.managementUrl.replace('guest:guest', 'guest:wrong') },
       });
       await expect(wrong.client(pulseApi).overview()).rejects.toMatchObject({ statusCode: 503, message: expect.stringContaining('401') });
+      const lost = await withServer([pulseService], { environment: { ...environment, PULSE_URL: `${vhost.url}-lost` } });
+      await expect(lost.client(pulseApi).claimNamespace({ namespace: 'nowhere' }, { expires: day() })).rejects.toMatchObject({
+        statusCode: 503,
+        message: expect.stringContaining('to PUT /permissions/'),
+      });
       const repaired = await withServer([pulseService], { environment, db: other.db, clock: other.clock });
       const claimed = await repaired.client(pulseApi).claimNamespace({ namespace: 'later' }, { expires: day() });
       expect(await works(claimed.connectionString)).toBe(true);
@@ -350,6 +365,10 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
       true,
     ]);
     expect(third.created).toBe(first.created);
+
+    // a rotation that is late comes now at the earliest, and the account rests for an interval then
+    server.clock.advance({ minutes: 200 });
+    expect(await claim()).toEqual({ ...third, reclaimAt: inMinutes(30) });
   });
 
   test('a rotation that was interrupted is finished, by the next round or the next claim', async () => {
