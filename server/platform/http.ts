@@ -150,6 +150,17 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       .send(JSON.stringify({ error: status >= 500 ? 'Internal Server Error' : error.message }));
   };
 
+  /** Handles requests whose content type fastify refuses, because it cannot be understood. */
+  const despiteContentType =
+    (handle: (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>) =>
+    (error: Error & { code?: string }, request: FastifyRequest, reply: FastifyReply): void => {
+      if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
+        handle(request, reply).catch((failure: Error) => answerError(failure, request, reply));
+      } else {
+        void answerError(error, request, reply);
+      }
+    };
+
   const serveApi = (bare: ServedApi): void => {
     const served = withOperationalMethods(bare, options.version, clock, () => leaving);
     const { service, version } = served.api;
@@ -229,9 +240,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       url: `${prefix}/*`,
       handler: handle,
       // a content type that cannot be understood is none, and what the method makes of that is the pipeline's to say
-      errorHandler: (error, request, reply) => {
-        void (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE' ? handle(request, reply) : answerError(error, request, reply));
-      },
+      errorHandler: despiteContentType(handle),
     });
   };
 
@@ -239,6 +248,11 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   serveDocuments(app, options);
 
   for (const route of options.routes) {
+    const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+      const { method, headers } = request;
+      const body = (request.body as Readable | undefined) ?? request.raw;
+      return send(reply, await route.handle({ method, url: request.raw.url ?? '/', headers, body }), false);
+    };
     void app.register((scope, _options, done) => {
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser('*', (_request, payload, parsed) => parsed(null, payload));
@@ -246,14 +260,9 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
         method: ['GET', 'HEAD', 'PUT', 'POST', 'OPTIONS'],
         url: `${route.prefix}*`,
         bodyLimit: Number.MAX_SAFE_INTEGER,
-        handler: async (request, reply) => {
-          const body = (request.body as Readable | undefined) ?? request.raw;
-          return send(
-            reply,
-            await route.handle({ method: request.method, url: request.raw.url ?? '/', headers: request.headers, body }),
-            false,
-          );
-        },
+        handler: handle,
+        // bytes may be of any type
+        errorHandler: despiteContentType(handle),
       });
       done();
     });

@@ -192,6 +192,23 @@ test('a URL takes what it was made for', async () => {
   expect(await filesOf('tmp')).toEqual([]);
 });
 
+test.each(['', 'binary', 'two words', 'text/plain;', 'grün'])('the content type %j is kept, though it is none', async contentType => {
+  const key = `type/${contentType}`;
+  const stored = await send('PUT', await signPut(key, contentType), { 'content-type': contentType }, Buffer.from('hello'));
+  expect(stored.status).toBe(200);
+  expect(await send('GET', await signGet(key))).toMatchObject({
+    status: 200,
+    headers: { 'content-type': contentType === '' ? 'application/octet-stream' : contentType },
+    body: Buffer.from('hello'),
+  });
+});
+
+test.each(['/objects/v1/public/a%00b', '/objects/v1/public/?key=a%00b', '/objects/v1/pu%00blic/a'])('%s names nothing', async path => {
+  for (const method of ['GET', 'PUT']) {
+    expect(codeOf(await send(method, origin + path))).toEqual([404, 'NotFound']);
+  }
+});
+
 test('more than the limit is refused', async () => {
   const reply = await send('PUT', await signPut('large'), { 'content-type': 'text/plain' }, Buffer.alloc(MAX_BYTES + 1));
   expect(codeOf(reply)).toEqual([413, 'TooLarge']);

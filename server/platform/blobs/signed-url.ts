@@ -81,7 +81,8 @@ export const parseBlobUrl = (requestUrl: string): BlobAddress | undefined => {
         .split('/')
         .map(decodeURIComponent)
         .join('/');
-    return key === '' ? undefined : { store, key, query };
+    // Postgres stores no NUL: nothing has such a key
+    return key === '' || `${store}${key}`.includes('\0') ? undefined : { store, key, query };
   } catch {
     return undefined;
   }
