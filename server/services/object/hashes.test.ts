@@ -4,6 +4,11 @@ import { addHashes, hasHashes, readHashes } from './hashes.ts';
 test('values become text', () => {
   expect(readHashes({ sha256: 'a', n: 7, flag: true })).toEqual({ sha256: 'a', n: '7', flag: 'true' });
   expect(readHashes(undefined)).toEqual({});
+  expect(readHashes({ none: null, list: [1, [2]], mean: { toString: 1, valueOf: 2 } })).toEqual({
+    none: 'null',
+    list: '[1,[2]]',
+    mean: '{"toString":1,"valueOf":2}',
+  });
 });
 
 test('algorithms are added, values never change', () => {

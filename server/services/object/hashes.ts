@@ -3,12 +3,12 @@ import { conflict } from '../../platform/errors.ts';
 
 export type Hashes = Readonly<Record<string, string>>;
 
-/** Values of unknown algorithms may be anything; they are kept as text. */
+/** Values of unknown algorithms may be anything; they are kept as text, objects and lists as JSON. */
 export const readHashes = (given: Readonly<Record<string, unknown>> | undefined): Hashes =>
   Object.fromEntries(
     Object.entries(given ?? {})
       .filter(([, value]) => value !== undefined)
-      .map(([algorithm, value]) => [algorithm, typeof value === 'string' ? value : String(value)]),
+      .map(([algorithm, value]) => [algorithm, typeof value === 'string' ? value : JSON.stringify(value)]),
   );
 
 /** What is stored together with what is given; 409 when they differ. */

@@ -6,6 +6,7 @@ import { objectApi } from '@tscluster/api/object/api.ts';
 import type { Client } from '@tscluster/client/client.ts';
 import { plainSlugid } from '@tscluster/client/clock.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { lockDigest } from '../../platform/blobs/blobs.db.ts';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectExpiry, type ExpiryCtx } from './expiry.ts';
 import { objectService } from './service.ts';
@@ -207,6 +208,46 @@ test('what is too large is refused before anything is stored', async () => {
     refused('InputTooLarge', 413),
   );
   expect(await server.db`select 1 from object.objects where name = 'large'`).toEqual([]);
+});
+
+test('data inline is held to the same limit', async () => {
+  const own = await start({ OBJECTS_MAX_BYTES: '4' });
+  const client = own.client(objectApi);
+  const upload = { ...request(), expires: new Date(own.clock.nowMs() + 3_600_000).toISOString() };
+  await expect(client.createUpload({ name: 'n' }, upload)).rejects.toEqual(refused('InputTooLarge', 413));
+  // it has reserved nothing
+  await client.createUpload({ name: 'n' }, { ...upload, uploadId: newId(), proposedUploadMethods: {} });
+});
+
+test('data inline that comes while the upload ends is refused', async () => {
+  const name = 'inline/late';
+  const upload = request();
+  await objects.createUpload({ name }, upload);
+  const late = Buffer.from('late');
+  const [held, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const holding = server.db.tx(async tx => {
+    await lockDigest(tx, crypto.hash('sha256', late));
+    held.resolve();
+    await released.promise;
+  });
+  await held.promise;
+  const proposedUploadMethods = { dataInline: { contentType: 'text/plain', objectData: late.toString('base64') } };
+  const answer = objects.createUpload({ name }, { ...upload, proposedUploadMethods });
+  const checked = expect(answer).rejects.toMatchObject({
+    code: 'RequestConflict',
+    statusCode: 409,
+    message: expect.stringContaining('finished'),
+  });
+  const waiting = async (): Promise<unknown> =>
+    server.db`select 1 as one from pg_locks
+      where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`;
+  await expect.poll(waiting, { timeout: 60_000 }).toEqual([{ one: 1 }]);
+  await objects.finishUpload({ name }, { projectId: 'p', uploadId: upload.uploadId });
+  released.resolve();
+  await holding;
+  await checked;
+  const { url } = (await objects.startDownload({ name }, { acceptDownloadMethods: { simple: true } })) as { url: string };
+  expect(await (await overSocket(url)).text()).toBe('hello');
 });
 
 test('a name of any length has an answer', async () => {

@@ -13,11 +13,11 @@ const SIMPLE_URL_MS = 30 * MINUTE_MS;
 /** How long a URL of a download works. */
 export const lifeOf = (method: DownloadMethod): number => (method === 'simple' ? SIMPLE_URL_MS : GET_URL_MS + GET_GRACE_MS);
 
-/** Refuses what is announced as too large. */
-export const checkLength = (proposed: ProposedUpload, maxBytes: number): void => {
-  const contentLength = proposed.putUrl?.contentLength ?? 0;
+/** Refuses what is too large, or announced as such. */
+export const checkLength = ({ dataInline, putUrl }: ProposedUpload, maxBytes: number): void => {
+  const contentLength = Math.max(dataInline?.bytes.length ?? 0, putUrl?.contentLength ?? 0);
   if (contentLength > maxBytes) {
-    tooLarge('The contentLength is {{contentLength}}; objects of up to {{maxBytes}} bytes are accepted here.', { contentLength, maxBytes });
+    tooLarge('The object has {{contentLength}} bytes; objects of up to {{maxBytes}} bytes are accepted here.', { contentLength, maxBytes });
   }
 };
 

@@ -1,10 +1,11 @@
 /** Objects in the local folder, served by this installation itself under signed URLs. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { inputError } from '../../../platform/errors.ts';
+import { ApiError, inputError } from '../../../platform/errors.ts';
 import { MAX_KEY_LENGTH, objectStore } from '../../../platform/blobs/blob-store.ts';
 import { sealBlob } from '../../../platform/blobs/blobs.db.ts';
 import { makeFolderSource, makeLocalStore } from '../../../platform/blobs/local-store.ts';
+import { BlobError } from '../../../platform/blobs/arriving.ts';
 import { checkLength, lifeOf, noData, GET_URL_MS, PUT_GRACE_MS, PUT_URL_MS, refuseUnknownKeys } from './common.ts';
 import { defineBackend, type Backend, type StoredObject } from './backend.ts';
 
@@ -13,6 +14,10 @@ interface Notes {
   readonly key: string;
 }
 const keyOf = (object: StoredObject): string => (object.data as Notes).key;
+
+/** The upload may have been finished meanwhile, or the disk is full. */
+const toApiError = ({ status, message }: BlobError): ApiError =>
+  new ApiError(status === 409 ? 'RequestConflict' : 'ServiceUnavailable', message);
 
 export const local = defineBackend<object>({
   type: 'local',
@@ -43,7 +48,11 @@ export const local = defineBackend<object>({
         const key = keyOf(object);
         if (proposed.dataInline) {
           const { contentType, bytes } = proposed.dataInline;
-          await folder.write({ store: store.name, key, contentType, contentEncoding: undefined }, Readable.from([bytes]));
+          try {
+            await folder.write({ store: store.name, key, contentType, contentEncoding: undefined }, Readable.from([bytes]));
+          } catch (error) {
+            throw error instanceof BlobError ? toApiError(error) : error;
+          }
           return { dataInline: true };
         }
         if (proposed.putUrl) {
