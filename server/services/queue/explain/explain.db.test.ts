@@ -255,6 +255,16 @@ describe('a pending task', () => {
     });
   });
 
+  test('waits in vain from the moment on at which all workers are quarantined', async () => {
+    await poll();
+    const worker = { provisionerId: 'prov', workerType: 'wt', ...aWorker() };
+    await queue.quarantineWorker(worker, { quarantineUntil: iso(server.clock.nowMs() + 86_400_000) });
+    expect(await explain(await server.create())).toMatchObject({
+      reasons: [{ reason: 'workers-quarantined', message: expect.stringContaining('all 1 worker there is quarantined') }, {}],
+      taskQueues: [{ polls: { isPolled: true }, workers: { known: 1, quarantined: 1 } }],
+    });
+  });
+
   test('tells why it runs again', async () => {
     const taskId = await server.create();
     await poll();

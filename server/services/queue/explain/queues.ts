@@ -119,11 +119,12 @@ export const whyNobodyAsks = ({
   claims,
   workers,
 }: QueueView): 'no-worker-asks' | 'workers-quarantined' | 'workers-busy' | undefined => {
+  // they may have asked just before they were quarantined
+  if (workers && workers.quarantined > 0 && workers.quarantined === workers.known) {
+    return 'workers-quarantined';
+  }
   if (!polls || polls.isPolled) {
     return undefined;
   }
-  if (claims && claims.runs > 0) {
-    return 'workers-busy';
-  }
-  return workers && workers.quarantined > 0 && workers.quarantined === workers.known ? 'workers-quarantined' : 'no-worker-asks';
+  return claims && claims.runs > 0 ? 'workers-busy' : 'no-worker-asks';
 };
