@@ -231,6 +231,7 @@ test('the checks of a creation', async () => {
   const cases: [string, string, object, string, string, number][] = [
     [pending, '0', aReference(), 'public/x', 'InputError', 400],
     [claimed, '1', aReference(), 'public/x', 'InputError', 400],
+    [claimed, '0', { ...aReference(), storageType: 's3', url: undefined, contentLength: 1e30 }, 'public/x', 'InputError', 400],
     [claimed, '99999999999', aReference(), 'public/x', 'InputError', 400],
     [missing, '0', aReference(), 'public/x', 'InputError', 400],
     [claimed, '0', aReference({ expires: inMinutes(-16) }), 'public/x', 'InputError', 400],

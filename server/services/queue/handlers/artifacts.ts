@@ -302,6 +302,9 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
         length: name.length,
       });
     }
+    if ('contentLength' in body && !Number.isSafeInteger(body.contentLength ?? 0)) {
+      inputError('The contentLength {{contentLength}} is more than can be stored.', { contentLength: body.contentLength });
+    }
     if (parseDateTime(body.expires) < clock.nowMs() - CLOCK_DRIFT_MS) {
       inputError('The artifact expires {{expires}}, which is in the past.', { expires: body.expires });
     }
