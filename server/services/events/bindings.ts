@@ -69,14 +69,16 @@ const checkWanted = ({ bindings, taskGroupId, taskId }: Wanted, maxBindings: num
   return [...distinct.values()];
 };
 
-const parseJson = (text: string, what: string): Record<string, unknown> => {
+const parseObject = (text: string, what: string, shape: string): Record<string, unknown> => {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     return refuse(`${what} is not valid, error: ${(error as Error).message}`);
   }
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : refuse(`${what} is not valid, error: it must be ${shape}`);
 };
 
 export interface WantedQuery {
@@ -91,9 +93,10 @@ export const bindingsOfQuery = ({ bindings: text, taskGroupId, taskId }: WantedQ
   let bindings: unknown = [];
   if (text !== undefined) {
     const what = `Query-string parameter: bindings="${text}"`;
-    ({ bindings } = parseJson(text, what));
+    const shape = '{"bindings": [...]}';
+    ({ bindings } = parseObject(text, what, shape));
     if (!Array.isArray(bindings)) {
-      return refuse(`${what} is not valid, error: it must be {"bindings": [...]}`);
+      return refuse(`${what} is not valid, error: it must be ${shape}`);
     }
   }
   return checkWanted({ bindings: bindings as unknown[], taskGroupId, taskId }, maxBindings);
@@ -104,7 +107,7 @@ const optionalSlugid = (value: unknown, name: string): string | undefined =>
 
 /** Bindings from a message over the WebSocket, which has the same fields as the query. */
 export const bindingsOfMessage = (text: string, maxBindings: number): readonly Binding[] => {
-  const { bindings = [], taskGroupId, taskId } = parseJson(text, 'The message');
+  const { bindings = [], taskGroupId, taskId } = parseObject(text, 'The message', 'an object with bindings, taskGroupId or taskId');
   if (!Array.isArray(bindings)) {
     return refuse('bindings must be a list');
   }

@@ -235,14 +235,18 @@ export const startStream = (options: StreamOptions): Stream => {
         return;
       }
       const at = place();
-      if (isLive) {
+      const wasLive = isLive;
+      if (wasLive) {
         hub.stopLive(listener);
-        bindings = next;
-        hub.goLive(listener);
-      } else {
-        bindings = next;
       }
+      bindings = next;
       carrier.sendOther('ready', at, true);
+      if (wasLive && carrier.queuedBytes <= limits.maxQueuedBytes) {
+        hub.goLive(listener);
+      } else if (wasLive) {
+        cursor = at;
+        fallBehind();
+      }
     },
     end,
     closed: () => {

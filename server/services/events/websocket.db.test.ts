@@ -155,6 +155,8 @@ describe('a WebSocket', () => {
 
   it.each([
     ['no JSON', 'x', /^The message is not valid, error: /],
+    ['no object', 'null', /^The message is not valid, error: it must be an object with bindings, taskGroupId or taskId$/],
+    ['a list', [{ exchange: 'x', routingKey: '#' }], /^The message is not valid, error: it must be an object/],
     ['bindings that are none', { bindings: [{ exchange: 'x', routingKey: '#' }] }, /there is no exchange 'x'/],
     ['no list', { bindings: 5 }, /^bindings must be a list$/],
     ['no slugid', { taskId: '"' }, /^taskId must be a slugid$/],
@@ -279,6 +281,29 @@ describe('a WebSocket that does not read', () => {
     expect(numbersOf(await resumed.take(rest + 1)).at(-1)).toBe(2019);
     fast.webSocket.close();
     resumed.webSocket.close();
+  });
+
+  it('is not read from when it asks on and on, and is cut off', async () => {
+    const served = await serveEvents({ environment: { EVENTS_MAX_QUEUED_BYTES: '65536', EVENTS_MAX_STALL_SECONDS: '1' } });
+    const slow = await open(served, '');
+    await slow.next();
+    slow.webSocket.pause();
+    const asked = 1_000_000;
+    const wish = Buffer.from([0x81, 0x82, 0, 0, 0, 0, ...Buffer.from('{}')]);
+    (slow.webSocket as unknown as { _socket: net.Socket })._socket.write(Buffer.alloc(asked * wish.length, wish));
+    while ((await listenersOf(served)) === 1) {
+      await served.server.clock.tick({ ms: 10 });
+    }
+    slow.webSocket.resume();
+    let answered = 0;
+    let last: Received | undefined;
+    for (let each = await slow.next(); each; each = await slow.next()) {
+      answered += each.event === 'ready' ? 1 : 0;
+      last = each;
+    }
+    expect(last).toMatchObject({ event: 'error', data: { code: 'SlowReader' } });
+    expect(answered).toBeLessThan(asked);
+    expect(await slow.closed).toEqual({ code: 1000, reason: 'SlowReader' });
   });
 
   it('is told when the server shuts down', async () => {

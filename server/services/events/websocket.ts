@@ -41,10 +41,11 @@ export interface WebSocketOptions {
 export const makeWebSocketCarrier = (webSocket: WebSocket, { clock, maxQueuedBytes, onClosed, onMessage }: WebSocketOptions): Carrier => {
   let onDrained: (() => void) | undefined;
   const sent = (): void => {
-    if (onDrained && webSocket.bufferedAmount <= maxQueuedBytes / 2) {
+    if (webSocket.bufferedAmount <= maxQueuedBytes / 2) {
+      webSocket.resume();
       const callback = onDrained;
       onDrained = undefined;
-      callback();
+      callback?.();
     }
   };
   const send = (text: Buffer | string): void => {
@@ -55,6 +56,10 @@ export const makeWebSocketCarrier = (webSocket: WebSocket, { clock, maxQueuedByt
   webSocket.on('message', (data: Buffer, isBinary) => {
     if (!isBinary && webSocket.readyState === webSocket.OPEN) {
       onMessage(data.toString('utf8'));
+      // each message is answered: whoever does not read is not read from
+      if (webSocket.bufferedAmount > maxQueuedBytes) {
+        webSocket.pause();
+      }
     }
   });
   webSocket.on('error', () => undefined); // what the peer did wrong; it is closed right after
@@ -75,6 +80,7 @@ export const makeWebSocketCarrier = (webSocket: WebSocket, { clock, maxQueuedByt
     },
     end: reason => {
       webSocket.close(CLOSE_CODES[reason] ?? NORMAL, reason);
+      webSocket.resume(); // the peer's answer to that is to come through
       const timer = clock.setTimer(LINGER_MS, () => webSocket.terminate(), { unref: true });
       webSocket.once('close', () => timer.cancel());
     },
