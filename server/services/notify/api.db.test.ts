@@ -355,6 +355,9 @@ describe('matrix', () => {
       message: expect.stringContaining('invited'),
     });
     matrix.taken();
+    for (const roomId of ['', '.', '..']) {
+      expect(await refusal(notify.matrix({ ...message(), roomId }))).toMatchObject({ status: 400, code: 'InputError' });
+    }
     const denied = message();
     await notify.addDenylistAddress({ notificationType: 'matrix-room', notificationAddress: denied.roomId });
     expect(await refusal(notify.matrix(denied))).toMatchObject({ status: 400, code: 'DenylistedAddress' });
@@ -428,8 +431,10 @@ describe('the denylist', () => {
   test('is listed by type and address, page by page', async () => {
     const own = await withNotify();
     const all = [
+      ['email', 'a-b@example.com'],
+      ['email', 'a@example.com'],
       ['email', 'A@example.com'],
-      ['email', 'b@example.com'],
+      ['email', 'B@example.com'],
       ['matrix-room', '!x:y'],
       ['pulse', 'a.b'],
       ['slack-channel', 'C1'],

@@ -10,6 +10,9 @@ export const removeDenied = async (db: Query, { notificationType, notificationAd
   await db`delete from notify.denylist where type = ${notificationType} and address = ${notificationAddress}`;
 };
 
+// Like all lists; sorted anew for each page, because those who manage the list by hand do not make it long.
+const ADDRESS = sql`address collate platform.protocol_order`;
+
 /** Denied addresses after one, by type and address; `limit` at most. */
 export const listDenied = async (
   db: Query,
@@ -17,5 +20,5 @@ export const listDenied = async (
   limit: number,
 ): Promise<NotificationAddress[]> => db<NotificationAddress>`
   select type as notification_type, address as notification_address from notify.denylist
-  ${after === undefined ? sql`` : sql`where (type, address) > (${after[0]}, ${after[1]})`}
-  order by type, address limit ${limit}`;
+  ${after === undefined ? sql`` : sql`where (type, ${ADDRESS}) > (${after[0]}, ${after[1]})`}
+  order by type, ${ADDRESS} limit ${limit}`;

@@ -25,7 +25,8 @@ export const matrixChannel = defineChannel({
       fallback: undefined,
     }),
   },
-  checkAddress: address => (address === '' ? 'the room id is empty' : undefined),
+  // the last two would lead the request elsewhere on the server
+  checkAddress: address => (['', '.', '..'].includes(address) ? `${JSON.stringify(address)} is not the id of a room` : undefined),
   identity: (address, { format, formattedBody, body, msgtype }: MatrixMessage) => [address, format, formattedBody, body, msgtype],
   subject: ({ body }) => oneLine(body).slice(0, 200),
 
