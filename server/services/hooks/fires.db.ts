@@ -60,7 +60,7 @@ export interface NewEventFire extends HookKey {
 
 /**
  * Notes that hooks are to be fired by a message, each once however often the message comes. Those that were fired `perMinute` times within a minute
- * wait. Answers with how many are new.
+ * wait; those that somebody is removing are left out once they are gone. Answers with how many are new.
  */
 export const insertEventFires = async (
   tx: Tx,
@@ -80,6 +80,7 @@ export const insertEventFires = async (
         where e.hook_group_id = h.hook_group_id and e.hook_id = h.hook_id and e.event_id is not null
         order by e.due desc offset ${event.perMinute - 1} limit 1)) as due
     ) rate
+    for key share of h
     on conflict (hook_group_id, hook_id, event_id) where event_id is not null do nothing returning id`;
   return rows.length;
 };

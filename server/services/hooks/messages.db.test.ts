@@ -5,6 +5,7 @@ import type { BusEvent, OutboxEvent } from '../../platform/events.ts';
 import { publishAll } from '../../platform/events.ts';
 import { makeSubscription } from './bindings.ts';
 import { fire } from './fire-loop.ts';
+import { deleteHook } from './hooks.db.ts';
 import { type HooksServer, aHook, aTemplate, echo, refusal, withHooks } from './testing.ts';
 import { forgetEvents } from './upkeep.ts';
 
@@ -119,6 +120,24 @@ describe('a message', () => {
     await server.db.tx(tx => handle(event, tx));
     await server.work();
     expect(await counts(server, 'safe')).toEqual([1]);
+  });
+
+  test('that comes while one of its hooks is being removed fires the others', async () => {
+    const server = await withClock();
+    await server.create('gone', { bindings: [on()] });
+    await server.create('stays', { bindings: [on()] });
+    const { handle } = makeSubscription(server.ctx);
+    const waiting = async (): Promise<number> =>
+      (await server.db`select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length;
+    const handled = await server.db.tx(async tx => {
+      await deleteHook(tx, key('gone'));
+      const handling = server.db.tx(other => handle({ id: '80-0', ...anEvent() }, other));
+      await expect.poll(waiting, { timeout: 30_000 }).toBe(1);
+      return { handling };
+    });
+    await handled.handling;
+    await server.work();
+    expect(await counts(server, 'gone', 'stays')).toEqual([0, 1]);
   });
 
   test('is known again for a day', async () => {
