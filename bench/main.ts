@@ -50,7 +50,8 @@ const reached: { create?: number; lifecycle?: number } = {};
 const measureOne = async (): Promise<void> => {
   const dataDir = await fs.mkdtemp(path.join(os.tmpdir(), 'taskcluster-bench-'));
   await (await startInstallation(dataDir)).stop();
-  const warm = await startInstallation(dataDir, { flags: profile });
+  // all listeners of the suites are one caller
+  const warm = await startInstallation(dataDir, { flags: profile, env: { EVENTS_MAX_CONNECTIONS_PER_CALLER: '2000' } });
   try {
     const { target } = warm;
     rows.push(['ready, warm start', '≤ 2 s', `${(warm.readyMs / 1000).toFixed(2)} s`]);

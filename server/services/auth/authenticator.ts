@@ -5,6 +5,7 @@
  * A remembered answer holds while the issuing client and the roles are the very same objects as when it was made (whoever changes them replaces them),
  * and until the moment the client expires or the certificate is no longer accepted. Only successes are remembered, and never a mac.
  */
+import { ScopeSet } from '@tscluster/api/scopes.ts';
 import type { Authenticator, AuthResult, HawkRequest } from '../../platform/caller.ts';
 import { issuerOf, parseExt, verifyAuthorizedScopes, verifyCertificate } from './certificate.ts';
 import { ExpansionError } from './expansion.ts';
@@ -94,6 +95,8 @@ class Remembered<V extends { readonly scopes: readonly string[] }> {
 export class HawkAuthenticator<C extends KnownClient = KnownClient> implements Authenticator {
   readonly #sources: AuthenticatorSources<C>;
   readonly #grants = new Remembered<Grant<C>>();
+  /** What issuers of certificates hold: the queue alone issues one for every run. */
+  readonly #issuers = new WeakMap<C, { readonly roles: ScopeExpander; readonly held: ScopeSet }>();
   #anonymous: { readonly roles: ScopeExpander; readonly scopes: readonly string[] } | undefined;
 
   constructor(sources: AuthenticatorSources<C>) {
@@ -131,6 +134,16 @@ export class HawkAuthenticator<C extends KnownClient = KnownClient> implements A
       }
       throw error;
     }
+  }
+
+  #heldBy(client: C, roles: ScopeExpander): ScopeSet {
+    const known = this.#issuers.get(client);
+    if (known?.roles === roles) {
+      return known.held;
+    }
+    const held = new ScopeSet(roles.expand(client.scopes));
+    this.#issuers.set(client, { roles, held });
+    return held;
   }
 
   #noAuth(): AuthResult {
@@ -185,7 +198,7 @@ export class HawkAuthenticator<C extends KnownClient = KnownClient> implements A
     let untilMs = expiresMs;
     // anything false counts as absent, as it does for the caller's library
     if (ext.certificate) {
-      const issuer = { clientId: issuerId, accessToken: client.accessToken, expandedScopes: roles.expand(client.scopes) };
+      const issuer = { clientId: issuerId, accessToken: client.accessToken, held: this.#heldBy(client, roles) };
       const restricted = verifyCertificate(ext.certificate, id, issuer, nowMs);
       key = restricted.accessToken;
       scopes = restricted.scopes;

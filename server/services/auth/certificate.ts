@@ -56,15 +56,13 @@ const scopeList = (value: unknown, name: string): readonly string[] => {
 };
 
 /** Those of `scopes` that `held` does not satisfy. */
-const unsatisfied = (held: readonly string[], scopes: readonly string[]): string[] => {
-  const set = new ScopeSet(held);
-  return scopes.filter(scope => !set.has(scope));
-};
+const unsatisfied = (held: ScopeSet, scopes: readonly string[]): string[] => scopes.filter(scope => !held.has(scope));
 
 export interface Issuer {
   readonly clientId: string;
   readonly accessToken: string;
-  readonly expandedScopes: readonly string[];
+  /** Expanded. */
+  readonly held: ScopeSet;
 }
 
 export interface Restricted {
@@ -115,7 +113,7 @@ export const verifyCertificate = (given: unknown, clientId: string, issuer: Issu
       return refuse('ext.certificate.issuer must only be used with a valid clientId');
     }
     const needed = `auth:create-client:${clientId}`;
-    if (unsatisfied(issuer.expandedScopes, [needed]).length > 0) {
+    if (unsatisfied(issuer.held, [needed]).length > 0) {
       throw new AuthenticationError(
         'scopes',
         `ext.certificate issuer \`${issuer.clientId}\` doesn't have \`${needed}\` for supplied clientId.`,
@@ -124,7 +122,7 @@ export const verifyCertificate = (given: unknown, clientId: string, issuer: Issu
   } else if (certificate['clientId'] !== undefined) {
     return refuse('ext.certificate.clientId must only be used with ext.certificate.issuer');
   }
-  const missing = unsatisfied(issuer.expandedScopes, scopes);
+  const missing = unsatisfied(issuer.held, scopes);
   if (missing.length > 0) {
     throw new AuthenticationError(
       'scopes',
@@ -144,7 +142,7 @@ export const verifyCertificate = (given: unknown, clientId: string, issuer: Issu
 /** Checks a restriction against the scopes held (expanded, with the anonymous role's): each must be satisfied. Throws `AuthenticationError`. */
 export const verifyAuthorizedScopes = (given: unknown, held: readonly string[]): readonly string[] => {
   const scopes = scopeList(given, 'ext.authorizedScopes');
-  if (unsatisfied(held, scopes).length > 0) {
+  if (unsatisfied(new ScopeSet(held), scopes).length > 0) {
     const list = (items: readonly string[]): string => `\n\n\`\`\`\n${items.join('\n')}\n\`\`\``;
     throw new AuthenticationError(
       'scopes',
