@@ -85,25 +85,21 @@ describe('a transaction', () => {
   it('repeats after a deadlock', async () => {
     await db`insert into things values ('d1'), ('d2')`;
     let tries = 0;
-    const both = { first: () => {}, second: () => {} };
-    const firstHasLock = new Promise<void>(resolve => (both.first = resolve));
-    const secondHasLock = new Promise<void>(resolve => (both.second = resolve));
-    await Promise.all([
+    const locked = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const things = ['d1', 'd2'];
+    const running: Promise<void>[] = things.map((mine, i) =>
       db.tx(async tx => {
         tries++;
-        await tx`update things set amount = 1 where thing_id = 'd1'`;
-        both.first();
-        await secondHasLock;
-        await tx`update things set amount = 1 where thing_id = 'd2'`;
+        if (tries === 3) {
+          await running[1 - i]; // it may come between the other one and the row for which that waits
+        }
+        await tx`update things set amount = ${i} where thing_id = ${mine}`;
+        locked[i]?.resolve();
+        await locked[1 - i]?.promise;
+        await tx`update things set amount = ${i} where thing_id = ${things[1 - i]}`;
       }),
-      db.tx(async tx => {
-        tries++;
-        await tx`update things set amount = 2 where thing_id = 'd2'`;
-        both.second();
-        await firstHasLock;
-        await tx`update things set amount = 2 where thing_id = 'd1'`;
-      }),
-    ]);
+    );
+    await Promise.all(running);
     expect(tries).toBe(3);
     const amounts = await db<{ amount: number }>`select distinct amount from things where thing_id in ('d1', 'd2')`;
     expect(amounts).toHaveLength(1);
