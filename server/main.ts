@@ -10,7 +10,7 @@ import { type Lane, openLane } from './db/lane.ts';
 import type { Db } from './db/sql.ts';
 import type { Bus } from './platform/bus/bus.ts';
 import type { Authenticator } from './platform/caller.ts';
-import type { Clock, Random } from './platform/clock.ts';
+import { type Clock, type Random, settlesWithin } from './platform/clock.ts';
 import { readAllSettings } from './platform/config.ts';
 import { EVENT_LOG, eventLogSettings } from './platform/event-log.ts';
 import { reencryption } from './platform/encrypted-columns.ts';
@@ -76,6 +76,8 @@ export interface RunningServer {
 
 /** One attempt to ask auth; the authenticator makes others. */
 const AUTH_TIMEOUT_MS = 3_000;
+/** How long a batch of events may take that was begun before the end. */
+const RELAY_STOP_MS = 5_000;
 
 /**
  * Starts the services of a process; the caller listens on `app`. The database must be migrated.
@@ -232,8 +234,11 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
       }
       stopOutbox();
       stopNotifications.forEach(stop => stop());
-      await relay?.stop();
+      const relayed = relay?.stop() ?? Promise.resolve();
+      // a broker that takes events and confirms nothing holds nobody up: without its connection the batch ends, and its events are sent again
+      await settlesWithin(clock, relayed, RELAY_STOP_MS);
       await options.bus.close();
+      await relayed;
       await Promise.all(lanes.map(lane => lane.close()));
       await notifier.close();
     },

@@ -1,6 +1,6 @@
 /** The server's clock and randomness: the same values as everywhere; `node:crypto` where bytes are asked for synchronously and often. */
 import crypto from 'node:crypto';
-import type { Random } from '@tscluster/client/clock.ts';
+import type { Clock, Random } from '@tscluster/client/clock.ts';
 
 export { type Clock, type Random, type Timer, makeClock, plainSlugid, slugid, systemClock, uuid } from '@tscluster/client/clock.ts';
 
@@ -23,4 +23,22 @@ const pooledBytes = (count: number): Uint8Array => {
 export const systemRandom: Random = {
   bytes: count => (count > 64 ? crypto.randomBytes(count) : pooledBytes(count)),
   float: () => Math.random(),
+};
+
+/** Waits until something has ended, well or not, for `ms` milliseconds at most. Answers whether it has. */
+export const settlesWithin = async (clock: Clock, promise: Promise<unknown>, ms: number): Promise<boolean> => {
+  const over = new AbortController();
+  const settled = promise.then(
+    () => true,
+    () => true,
+  );
+  const late = clock.sleep(ms, over.signal).then(
+    () => false,
+    () => false,
+  );
+  try {
+    return await Promise.race([settled, late]);
+  } finally {
+    over.abort();
+  }
 };

@@ -10,7 +10,7 @@ import { apis, exchanges, payloadSchemas } from '@tscluster/api/all.ts';
 import { absolute, collectReferences, collectSchemas } from '@tscluster/api/references.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Authenticator, hawkRequest } from './caller.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, settlesWithin } from './clock.ts';
 import { compressFor } from './compress.ts';
 import { makeLargeBodies } from './large-bodies.ts';
 import type { Log } from './log.ts';
@@ -294,7 +294,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
       leaving = true;
       connections.abortAll();
       const closed = app.close();
-      await Promise.race([inFlight.none(), new Promise<void>(resolve => clock.setTimer(DRAIN_MS, resolve, { unref: true }))]);
+      await settlesWithin(clock, inFlight.none(), DRAIN_MS);
       // also those on which no request has come yet: clients open some in advance
       app.server.closeAllConnections();
       await closed;

@@ -5,7 +5,7 @@
  */
 import type { ChannelModel } from 'amqplib';
 import type { Db } from '../../../db/sql.ts';
-import type { Clock, Random } from '../../clock.ts';
+import { type Clock, type Random, settlesWithin } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
 import type { Notifier } from '../../notify.ts';
@@ -218,9 +218,7 @@ export const openAmqpBus = (options: AmqpBusOptions): Bus => {
       stopping.abort(new Error('The bus is closing'));
       const finished = Promise.all([...consumers, looking, housekeeping.stop(), binding]);
       // a broker that leaves a question open (it has just started, say) holds nobody up: without a connection all questions end
-      const patience = new AbortController();
-      await Promise.race([finished, clock.sleep(CLOSE_MS, patience.signal).catch(() => undefined)]);
-      patience.abort();
+      await settlesWithin(clock, finished, CLOSE_MS);
       await Promise.all([publishing?.close(), consuming?.close()]);
       await finished;
     },

@@ -4,7 +4,7 @@
  */
 import type { ChannelModel } from 'amqplib';
 import type { Duplex } from 'node:stream';
-import type { Clock, Random } from '../../clock.ts';
+import { type Clock, type Random, settlesWithin } from '../../clock.ts';
 import type { Log } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
 
@@ -47,16 +47,11 @@ const withHeartbeat = (url: string): string => {
 
 /** Closes; a broker that does not answer is left without its agreement. */
 export const closeConnection = async (connection: ChannelModel, clock: Clock): Promise<void> => {
-  const closed = connection.close().catch(() => undefined); // closed already
-  const givenUp = new AbortController();
-  const deadline = clock.sleep(CLOSE_MS, givenUp.signal).then(
+  if (!(await settlesWithin(clock, connection.close(), CLOSE_MS))) {
     // an error, because amqplib does not notice a socket that only closes: whoever waits for an answer on it would wait for ever
-    () =>
-      (connection.connection as unknown as { stream: Duplex }).stream.destroy(new Error('The message broker does not end the connection')),
-    () => undefined,
-  );
-  await Promise.race([closed, deadline]);
-  givenUp.abort();
+    const { stream } = connection.connection as unknown as { stream: Duplex };
+    stream.destroy(new Error('The message broker does not end the connection'));
+  }
 };
 
 export const openLink = (options: LinkOptions): Link => {
