@@ -362,11 +362,12 @@ test('whatever is put, removed and collected at the same time: nothing in use is
     fc.record({ kind: fc.constant('remove' as const), key: fc.nat(2) }),
     fc.record({ kind: fc.constant('collect' as const) }),
   );
+  const lanes = fc.array(fc.array(step, { maxLength: 5 }), { minLength: 3, maxLength: 3 });
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.array(step, { maxLength: 12 }), { minLength: 3, maxLength: 3 }), async lanes => {
+    fc.asyncProperty(fc.array(lanes, { minLength: 1, maxLength: 4 }), async rounds => {
       const has = new Map<string, string>();
       // keys belong to one lane each, bytes to all
-      const work = async (steps: (typeof lanes)[number], lane: number): Promise<void> => {
+      const work = async (steps: (typeof rounds)[number][number], lane: number): Promise<void> => {
         for (const each of steps) {
           const key = 'key' in each ? `random/${lane}/${each.key}` : '';
           if (each.kind === 'put') {
@@ -377,12 +378,14 @@ test('whatever is put, removed and collected at the same time: nothing in use is
             await store.remove([key]);
             has.delete(key);
           } else {
-            server.clock.advance({ minutes: 61 });
             await folder.collect(100);
           }
         }
       };
-      await Promise.all(lanes.map(work));
+      for (const round of rounds) {
+        server.clock.advance({ minutes: 61 }); // not in the middle of a write: none takes an hour
+        await Promise.all(round.map(work));
+      }
       for (const [key, body] of has) {
         expect((await send('GET', await signGet(key))).body.toString()).toBe(body);
       }
