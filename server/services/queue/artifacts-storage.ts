@@ -9,7 +9,7 @@ import { openArtifactStores } from '../../platform/blobs/artifact-stores.ts';
 import type { BlobStore } from '../../platform/blobs/blob-store.ts';
 import { artifactBucketSettings, blobUrlSettings } from '../../platform/blobs/settings.ts';
 import { type SettingValues, text } from '../../platform/config.ts';
-import { inputError } from '../../platform/errors.ts';
+import { inputError, notFound } from '../../platform/errors.ts';
 import { signMirrorUrl } from '../../platform/mirror/mirror-url.ts';
 import { findRegion, REGION_HEADER, regionSettings } from '../../platform/mirror/regions.ts';
 import type { Platform } from '../../platform/service.ts';
@@ -72,6 +72,11 @@ export interface ArtifactStorage {
   objectCredentials(clientId: string, scope: string, expires: Date): ObjectCredentials;
 }
 
+export interface ArtifactCtx {
+  readonly platform: Platform;
+  readonly artifacts: ArtifactStorage;
+}
+
 /** Client ids are for people to read; what may not stand in one is left out of them. */
 const validClientId = (text_: string): string => text_.replace(/[^A-Za-z0-9!@/:.+|_-]/g, '_');
 
@@ -79,13 +84,8 @@ export const makeArtifactStorage = (platform: Platform, config: ArtifactConfig):
   const { db, clock, random, log, rootUrl, signingSecret } = platform;
   const origin = config.objectsOrigin ?? rootUrl;
   const { stores, buckets, storeFor, isOpen } = openArtifactStores({ db, clock, log, signingSecret, origin, config });
-  const requireStore = (bucket: string): BlobStore => {
-    const store = stores.get(bucket);
-    if (!store) {
-      throw new Error(`The bucket ${bucket} of an artifact is not configured any more`);
-    }
-    return store;
-  };
+  const requireStore = (bucket: string): BlobStore =>
+    stores.get(bucket) ?? notFound('The artifact is in {{bucket}}, which is not configured here any more.', { bucket });
   const after = (ms: number): Date => new Date(clock.nowMs() + ms);
   return {
     locate: (taskId, runId, name) => {

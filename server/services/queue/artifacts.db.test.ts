@@ -23,7 +23,8 @@ const random = seededRandom(9);
 
 beforeAll(async () => {
   dir = await fs.mkdtemp(path.join(os.tmpdir(), 'taskcluster-artifacts-'));
-  server = await withServer([objectService, queueService], { environment: { OBJECTS_FOLDER: dir } });
+  const BACKEND_MAP = JSON.stringify([{ backendId: 'local', when: { projectId: { regexp: '^(?!homeless$)' } } }]);
+  server = await withServer([objectService, queueService], { environment: { OBJECTS_FOLDER: dir, BACKEND_MAP } });
   queue = server.client(queueApi);
   origin = await server.server.app.listen({ host: '127.0.0.1', port: 0 });
 });
@@ -345,6 +346,72 @@ test('object: reserved, uploaded with own credentials, finished, read', async ()
   await server.db`delete from object.objects where name = ${objectName}`;
   expect((await get(taskId, 'public/o%20b%20j')).status).toBe(404);
   server.setAnonymousScopes([]);
+});
+
+test('object: what the object service refuses leaves no artifact behind', async () => {
+  const request = { storageType: 'object', expires: inDay(), contentType: 'text/plain' };
+  const homeless = await aTask({ projectId: 'homeless' });
+  await expect(create(homeless, 'public/o', request)).rejects.toMatchObject({
+    code: 'InputError',
+    statusCode: 400,
+    message: expect.stringContaining(`takes no object t/${homeless}/0/public/o: No backend takes the object`),
+  });
+  expect((await queue.listArtifacts({ taskId: homeless, runId: '0' })).artifacts).toEqual([]);
+  // the name is free for another type
+  await create(homeless, 'public/o', anError());
+
+  const taskId = await aTask();
+  const name = `t/${taskId}/0/public/o`;
+  const other = { projectId: 'none', uploadId: slugid(random), expires: inDay(), proposedUploadMethods: {} };
+  await server.client(objectApi).createUpload({ name }, other);
+  await expect(create(taskId, 'public/o', request)).rejects.toEqual(refused('RequestConflict', 409));
+  expect((await queue.listArtifacts({ taskId, runId: '0' })).artifacts).toEqual([]);
+});
+
+test('object: what was reserved stays when a repeat is refused', async () => {
+  const taskId = await aTask();
+  const request = { storageType: 'object', expires: inDay(), contentType: 'text/plain' };
+  const { uploadId, name, projectId } = (await create(taskId, 'public/o', request)) as {
+    uploadId: string;
+    name: string;
+    projectId: string;
+  };
+  const objects = server.client(objectApi);
+  const proposedUploadMethods = { dataInline: { contentType: 'text/plain', objectData: '' } };
+  await objects.createUpload({ name }, { projectId, uploadId, expires: request.expires, proposedUploadMethods });
+  await objects.finishUpload({ name }, { projectId, uploadId });
+  await expect(create(taskId, 'public/o', request)).rejects.toEqual(refused('RequestConflict', 409));
+  await queue.finishArtifact({ taskId, runId: '0', name: 'public/o' }, { uploadId });
+  expect(await queue.artifactInfo({ taskId, runId: '0', name: 'public/o' })).toMatchObject({ storageType: 'object' });
+});
+
+test('what is where nothing is configured any more is not found', async () => {
+  const environment = {
+    OBJECTS_FOLDER: dir,
+    BACKENDS: '{"old":{"backendType":"local"}}',
+    BACKEND_MAP: '[{"backendId":"old","when":"all"}]',
+  };
+  const own = await withServer([objectService, queueService], { environment, db: server.db, clock: server.clock });
+  const taskId = await aTask();
+  const run = { taskId, runId: '0' };
+  const request = { storageType: 'object' as const, expires: inDay(), contentType: 'text/plain' };
+  const { uploadId, name, projectId } = (await own.client(queueApi).createArtifact({ ...run, name: 'public/o' }, request)) as {
+    uploadId: string;
+    name: string;
+    projectId: string;
+  };
+  const proposedUploadMethods = { dataInline: { contentType: 'text/plain', objectData: '' } };
+  await own.client(objectApi).createUpload({ name }, { projectId, uploadId, expires: request.expires, proposedUploadMethods });
+  await own.client(objectApi).finishUpload({ name }, { projectId, uploadId });
+  await own.client(queueApi).finishArtifact({ ...run, name: 'public/o' }, { uploadId });
+  await expect(queue.getArtifact({ ...run, name: 'public/o' })).rejects.toEqual(refused('ResourceNotFound', 404));
+
+  const s3 = { storageType: 's3' as const, expires: inDay(), contentType: 'text/plain' };
+  await create(taskId, 'public/s', s3);
+  await server.db`update queue.artifacts set details = '{"bucket":"s3:gone","key":"k"}' where task_id = ${taskId} and name = 'public/s'`;
+  const gone = { code: 'ResourceNotFound', statusCode: 404, message: expect.stringContaining('s3:gone, which is not configured') };
+  await expect(queue.artifact({ ...run, name: 'public/s' })).rejects.toMatchObject(gone);
+  await expect(create(taskId, 'public/s', s3)).rejects.toMatchObject(gone);
 });
 
 test('only objects are finished', async () => {

@@ -47,6 +47,14 @@ export const finishArtifactRow = async (tx: Tx, taskId: string, runId: number, n
     where task_id = ${taskId} and run_id = ${runId} and name = ${name}`;
 };
 
+/** Takes back an artifact whose upload did not begin. */
+export const deleteUnfinishedObject = async (tx: Tx, taskId: string, runId: number, name: string, uploadId: string): Promise<void> => {
+  await tx`
+    delete from queue.artifacts
+    where task_id = ${taskId} and run_id = ${runId} and name = ${name} and not present and storage_type = 'object'
+      and details::jsonb ->> 'uploadId' = ${uploadId}`;
+};
+
 /** Artifacts of a run by name, unfinished and expired ones included. Primary key. */
 export const listArtifactRows = async (
   db: Query,

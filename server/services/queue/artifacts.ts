@@ -106,6 +106,8 @@ export const refuseReplacement = (old: Artifact, wanted: Artifact): string | und
 };
 
 type Run = TaskStatus['runs'][number];
+/** A run that a worker has, or had. */
+export type ClaimedRun = Run & { readonly workerGroup: string; readonly workerId: string };
 
 /** Whether a run may be given artifacts now: while it is running, and a while after it was given up. */
 export const acceptsArtifacts = (run: Run, nowMs: number): boolean =>

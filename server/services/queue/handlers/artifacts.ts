@@ -7,13 +7,14 @@ import type { Query, Tx } from '../../../db/sql.ts';
 import { plainSlugid } from '../../../platform/clock.ts';
 import { conflict, expired, inputError, notFound } from '../../../platform/errors.ts';
 import { makePage, type PageQuery, readPage } from '../../../platform/page.ts';
-import { type Handlers, HttpReply, type Platform } from '../../../platform/service.ts';
+import { type Handlers, HttpReply } from '../../../platform/service.ts';
 import { parseDateTime } from '../../../platform/validate.ts';
 import { announce, taskEvent } from '../announce.ts';
 import {
   acceptsArtifacts,
   type Artifact,
   artifactView,
+  type ClaimedRun,
   CLOCK_DRIFT_MS,
   MAX_NAME_LENGTH,
   newArtifact,
@@ -21,13 +22,9 @@ import {
   refuseReplacement,
 } from '../artifacts.ts';
 import { finishArtifactRow, getArtifact, insertArtifact, listArtifactRows, lockArtifact, replaceArtifact } from '../artifacts.db.ts';
-import { type ArtifactStorage, type BlobAddress, isRefusal, type ReadOptions } from '../artifacts-storage.ts';
+import { startObject } from '../artifacts-object.ts';
+import { type ArtifactCtx, type BlobAddress, isRefusal, type ReadOptions } from '../artifacts-storage.ts';
 import { getTask, shareTask, type TaskRow } from '../tasks.db.ts';
-
-export interface ArtifactCtx {
-  readonly platform: Platform;
-  readonly artifacts: ArtifactStorage;
-}
 
 type Names =
   | 'createArtifact'
@@ -41,7 +38,6 @@ type Names =
   | 'artifact'
   | 'latestArtifact';
 
-const DAY_MS = 24 * 3_600_000;
 const HOUR_MS = 3_600_000;
 /** A chain of links that is longer is a mistake. */
 const MAX_LINKS = 1_000;
@@ -51,8 +47,6 @@ const STORAGE_TYPE_HEADER = 'x-taskcluster-artifact-storage-type';
 const readRunId = (text: string): number => Math.min(Number(text), 2 ** 31 - 1);
 
 const statusOf = (task: TaskRow): TaskStatus => JSON.parse(task.status) as TaskStatus;
-type Run = TaskStatus['runs'][number];
-type ClaimedRun = Run & { readonly workerGroup: string; readonly workerId: string };
 
 /** Announces that an artifact can be read; never for s3, where nobody knows. */
 const announceArtifact = async (tx: Tx, task: TaskRow, status: TaskStatus, run: ClaimedRun, artifact: Artifact): Promise<void> => {
@@ -128,35 +122,6 @@ const checkCreation = (
   return { status, run: run as ClaimedRun };
 };
 
-/** Reserves the upload in the object service, under the queue's name, and lets the caller go on with it. */
-const startObject = async (ctx: ArtifactCtx, task: TaskRow, run: ClaimedRun, artifact: Artifact) => {
-  const { clock } = ctx.platform;
-  const { uploadId } = artifact.details as { uploadId: string };
-  const name = objectNameOf(task.taskId, run.runId, artifact.name);
-  const { projectId } = task;
-  const scope = `object:upload:${projectId}:${name}`;
-  try {
-    await ctx.artifacts
-      .objects([scope])
-      .createUpload({ name }, { projectId, uploadId, expires: artifact.expires.toISOString(), proposedUploadMethods: {} });
-  } catch (error) {
-    if (isRefusal(error, 409)) {
-      conflict('The object service has an object {{name}} already.', { name });
-    }
-    throw error;
-  }
-  const until = Math.min(artifact.expires.getTime(), clock.nowMs() + DAY_MS);
-  const clientId = `artifact-upload/${task.taskId}/${run.runId}/on/${run.workerGroup}/${run.workerId}`;
-  return {
-    storageType: 'object' as const,
-    name,
-    projectId,
-    uploadId,
-    expires: artifact.expires.toISOString(),
-    credentials: ctx.artifacts.objectCredentials(clientId, scope, new Date(until)),
-  };
-};
-
 const missingArtifact = (name: string): never => notFound('Artifact {{name}} not found', { name });
 
 /** The last run of a task; 404 when there is none. */
@@ -229,8 +194,8 @@ const replyWithContent = async (
           .startDownload({ name: objectName }, { acceptDownloadMethods: { simple: true } });
         return redirect('object', download.url);
       } catch (error) {
-        if (isRefusal(error, 404, 406)) {
-          return missingArtifact(name);
+        if (isRefusal(error, 400, 404, 406)) {
+          return missingArtifact(name); // gone, without a plain URL, or on a backend that is not configured any more
         }
         throw error;
       }
@@ -328,7 +293,7 @@ export const artifactHandlers: Pick<Handlers<typeof queueApi, ArtifactCtx>, Name
         return { storageType: 's3' as const, contentType: artifact.contentType, expires: expires.toISOString(), putUrl: url };
       }
       case 'object':
-        return startObject(ctx, task, run, artifact);
+        return startObject(ctx, task, run, artifact, artifact === wanted);
       default:
         return { storageType: body.storageType };
     }
