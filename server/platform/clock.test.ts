@@ -21,7 +21,7 @@ it('waits for what settles in time, and for nothing else', async () => {
   const slow = Promise.withResolvers<void>();
   const waiting = settlesWithin(clock, slow.promise, 1_000);
   await clock.tick({ ms: 999 });
-  expect(await Promise.race([waiting, 'it waits'])).toBe('it waits');
+  expect(await Promise.race([waiting, Promise.resolve('it waits')])).toBe('it waits');
   await clock.tick({ ms: 1 });
   expect(await waiting).toBe(false);
   slow.reject(new Error('nobody waits any more'));
