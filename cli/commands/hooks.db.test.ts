@@ -159,7 +159,7 @@ describe('mistakes', () => {
 test('names of hooks', () => {
   expect(parseHook('a/b/c')).toEqual({ hookGroupId: 'a', hookId: 'b/c' });
   expect(parseHook('https://tc.example.com/hooks/a/b%2Fc?x=1')).toEqual({ hookGroupId: 'a', hookId: 'b/c' });
-  for (const name of ['a', 'a/', '/a', 'a b/c', 'a/b.c', 'https://tc.example.com/hooks/a']) {
+  for (const name of ['a', 'a/', '/a', 'a b/c', 'a/b.c', 'https://tc.example.com/hooks/a', 'https://tc.example.com/hooks/a/%zz']) {
     expect(() => parseHook(name)).toThrow('GROUP/ID');
   }
 });

@@ -23,7 +23,8 @@ interface HookKey {
 /** `GROUP/ID` or a link; the id may have slashes in it, the group none. */
 export const parseHook = (text: string): HookKey => {
   const link = /^https?:\/\/[^/]+\/hooks\/([^/?#]+)\/([^?#]+)/.exec(text);
-  const name = link ? `${link[1]}/${decodeURIComponent(link[2] ?? '')}` : text;
+  // a slash of the id may be encoded; nothing else that may be encoded is part of one
+  const name = link ? `${link[1]}/${link[2]?.replaceAll(/%2f/gi, '/')}` : text;
   const match = /^([a-zA-Z0-9-_]+)\/([a-zA-Z0-9-_/]+)$/.exec(name);
   if (!match) {
     throw new InvalidArgumentError('It must be GROUP/ID, such as project-x/nightly, or a link to the hook.');
