@@ -1,20 +1,13 @@
 /** Hooks as they are created, read, changed and removed. */
-import { Writable } from 'node:stream';
 import { hooksApi } from '@tscluster/api/hooks/api.ts';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { makeLog } from '../../platform/log.ts';
+import { openLog } from '../../testing/log.ts';
 import { type HooksServer, aHook, aTemplate, refusal, withHooks } from './testing.ts';
 
 let server: HooksServer;
-let written = '';
-const destination = new Writable({
-  write: (chunk: Buffer, _encoding, done) => {
-    written += chunk.toString();
-    done();
-  },
-});
+const { log, lines } = openLog();
 beforeAll(async () => {
-  server = await withHooks({ log: makeLog({ destination }) });
+  server = await withHooks({ log });
 });
 
 const key = (hookId: string) => ({ hookGroupId: 'g', hookId });
@@ -114,8 +107,7 @@ describe('a hook', () => {
     expect(auditHistory.map(entry => [entry.clientId, entry.actionType])).toEqual(
       ['created', 'updated', 'access token reset', 'deleted'].map(action => ['static/taskcluster/root', action]),
     );
-    const lines = written.split('\n').flatMap(line => (line.includes('audit-event') ? [JSON.parse(line) as Record<string, unknown>] : []));
-    expect(lines.filter(line => line['entityId'] === 'g/history')).toMatchObject(
+    expect(lines('audit-event').filter(line => line['entityId'] === 'g/history')).toMatchObject(
       auditHistory.map(({ clientId, actionType }) => ({ service: 'hooks', entity: 'hook', clientId, action: actionType })),
     );
   });

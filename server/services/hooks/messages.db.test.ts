@@ -1,6 +1,7 @@
 /** Hooks that messages fire: which ones, once each, and not without end. */
 import { describe, expect, test } from 'vitest';
 import { makeFakeClock } from '../../testing/clock.ts';
+import { openLog } from '../../testing/log.ts';
 import type { BusEvent, OutboxEvent } from '../../platform/events.ts';
 import { publishAll } from '../../platform/events.ts';
 import { makeSubscription } from './bindings.ts';
@@ -182,6 +183,25 @@ describe('the schema', () => {
     expect(values).toMatchObject([{ value: 13 }]);
     const [left] = await server.db<{ count: number }>`select count(*) from hooks.fires where not done`;
     expect(left?.count).toBe(0);
+  });
+
+  test('leaves the first and every hundredth message that does not match it in the log', async () => {
+    const { log, lines } = openLog();
+    const server = await withClock({ log });
+    await server.create('picky', { bindings: [on()], triggerSchema: { type: 'object', required: ['m'] } });
+    await publish(server, ...Array.from({ length: 201 }, () => anEvent()));
+    await server.work();
+    expect(lines('hook-pulse-message-discarded')).toMatchObject(
+      [1, 100, 200].map(discardedCount => ({
+        hookGroupId: 'g',
+        hookId: 'picky',
+        exchange: COMPLETED,
+        routingKey: 'primary.a.b',
+        reason: 'triggerSchema',
+        validationError: "data must have required property 'm'",
+        discardedCount,
+      })),
+    );
   });
 
   test('and the template are those of the moment in which it is fired', async () => {

@@ -13,7 +13,7 @@ const SCHEDULE_RETRY_MS = 60_000;
 /** A message so often; the attempts come ever later. */
 export const MAX_RETRIES = 5;
 const LATER_MS = 1_000;
-/** The first discarded message of a hook is logged, and then one in so many. */
+/** The first discarded message of a hook is logged, and then every hundredth. */
 const DISCARD_LOG_EVERY = 100;
 const MAX_COUNTED = 10_000;
 const MAX_LOGGED_LENGTH = 2_000;
@@ -39,7 +39,7 @@ export const noteDiscard = (ctx: Ctx, { hookGroupId, hookId, exchange, routingKe
   }
   discardCounts.set(name, discardedCount);
   ctx.discards.inc();
-  if (discardedCount % DISCARD_LOG_EVERY === 1) {
+  if (discardedCount === 1 || discardedCount % DISCARD_LOG_EVERY === 0) {
     const validationError = problems.join('; ').slice(0, MAX_LOGGED_LENGTH);
     ctx.platform.log.info(
       { hookGroupId, hookId, exchange, routingKey, reason: 'triggerSchema', validationError, discardedCount },

@@ -1,23 +1,13 @@
-import { Writable } from 'node:stream';
 import { authApi } from '@tscluster/api/auth/api.ts';
 import { secretsApi } from '@tscluster/api/secrets/api.ts';
 import { describe, expect, test } from 'vitest';
-import { makeLog } from '../../platform/log.ts';
+import { openLog } from '../../testing/log.ts';
 import { refusal } from '../../testing/refusal.ts';
 import { type TestServer, withServer } from '../../testing/server.ts';
 import { auth } from '../auth/service.ts';
 import { expireSecrets, type SecretsCtx, secretContext, secretsService } from './service.ts';
 
-let written = '';
-const log = makeLog({
-  level: 'trace',
-  destination: new Writable({
-    write: (chunk: Buffer, _encoding, done) => {
-      written += chunk.toString();
-      done();
-    },
-  }),
-});
+const { log, text: logged } = openLog('trace');
 
 const server = await withServer([secretsService], { log });
 const secrets = server.client(secretsApi, { clientId: 'tester' });
@@ -242,9 +232,9 @@ describe('a value', () => {
     );
     await server.db`alter table secrets.secrets drop constraint no_more`;
     await secrets.remove({ name: 'leaky/b' });
-    expect(written).toContain('audit-event');
-    expect(written).toContain('request failed');
-    expect(written).not.toContain(VALUE);
+    expect(logged()).toContain('audit-event');
+    expect(logged()).toContain('request failed');
+    expect(logged()).not.toContain(VALUE);
     expect(JSON.stringify(await server.db`select * from platform.audit`)).not.toContain(VALUE);
     expect(await server.platform.metrics.registry.metrics()).not.toContain(VALUE);
     expect(JSON.stringify(await server.db`select * from platform.outbox`)).not.toContain(VALUE);

@@ -58,15 +58,15 @@ export const statusHandlers: Pick<HookHandlers, 'getHookStatus' | 'listHookStatu
   async listHookStatuses({ ctx, params: { hookGroupId }, query }) {
     const { limit, after } = readPage(query, ['string']);
     const rows = await listStatuses(ctx.platform.db, { hookGroupId, after: after?.[0], limit: limit + 1 });
-    const page = makePage(rows, limit, row => [row.hookId]);
+    const { rows: shown, ...next } = makePage(rows, limit, row => [row.hookId]);
     return {
-      statuses: page.rows.map(row => ({
+      statuses: shown.map(row => ({
         hookGroupId: row.hookGroupId,
         hookId: row.hookId,
         lastFire: statusOf(row),
         ...nextOf(row.nextFire),
       })),
-      ...(page.continuationToken === undefined ? {} : { continuationToken: page.continuationToken }),
+      ...next,
     };
   },
 
@@ -89,10 +89,7 @@ export const statusHandlers: Pick<HookHandlers, 'getHookStatus' | 'listHookStatu
       const { hookGroupId, hookId } = params;
       notFound('The hook `{{hookId}}` in the group `{{hookGroupId}}` was never fired, or is not there', { hookGroupId, hookId });
     }
-    const page = makePage(rows, limit, row => [row.taskCreateTime.getTime(), row.id]);
-    return {
-      lastFires: page.rows.map(toLastFire),
-      ...(page.continuationToken === undefined ? {} : { continuationToken: page.continuationToken }),
-    };
+    const { rows: shown, ...next } = makePage(rows, limit, row => [row.taskCreateTime.getTime(), row.id]);
+    return { lastFires: shown.map(toLastFire), ...next };
   },
 };
