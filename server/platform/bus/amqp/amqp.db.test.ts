@@ -8,7 +8,11 @@ import { makeFastClock } from '../../../testing/clock.ts';
 import { describeWith } from '../../../testing/programs.ts';
 import { type TestRabbitmq, BUS_USER, startRabbitmq } from '../../../testing/rabbitmq.ts';
 import { testDatabase } from '../../../testing/template.ts';
+import { systemClock, systemRandom } from '../../clock.ts';
 import type { BusEvent } from '../../events.ts';
+import { silentLog } from '../../log.ts';
+import { makeMetrics } from '../../metrics.ts';
+import { openLink } from './link.ts';
 import { EXCHANGE, event, listenTo, numbers, openBus, openStranger, recorder, relayOn, write } from './testing.ts';
 
 /** Where pauses would take long. Everything that waits for an answer of the broker is impatient on it, too. */
@@ -33,6 +37,29 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     await relay.drain();
     await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 2, 3]);
     expect(subscription.got[0]).toEqual({ id: expect.stringMatching(/^\d+-0$/), ...event(1) });
+  });
+
+  it('ends at any moment of connecting', async () => {
+    const { name, url } = await rabbit.makeVhost();
+    for (let turns = 0; turns < 40; turns++) {
+      const link = openLink({
+        url,
+        name: 'test',
+        clock: systemClock,
+        random: systemRandom,
+        log: silentLog,
+        metrics: makeMetrics(),
+        onOpen: () => Promise.resolve(),
+      });
+      for (let i = 0; i < turns; i++) {
+        await new Promise<void>(resolve => void setImmediate(resolve));
+      }
+      await link.close();
+      expect(link.connection).toBeUndefined();
+    }
+    const left = async (): Promise<number> =>
+      (await rabbit.api<unknown[]>('GET', `/vhosts/${encodeURIComponent(name)}/connections`)).length;
+    await expect.poll(left, { timeout: 60_000 }).toBe(0);
   });
 
   it('sends what any consumer of Taskcluster expects, on a durable topic exchange for each kind of event', async () => {

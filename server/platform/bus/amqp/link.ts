@@ -45,12 +45,13 @@ const withHeartbeat = (url: string): string => {
   return parsed.href;
 };
 
+const streamOf = (connection: ChannelModel): Duplex => (connection.connection as unknown as { stream: Duplex }).stream;
+
 /** Closes; a broker that does not answer is left without its agreement. */
 export const closeConnection = async (connection: ChannelModel, clock: Clock): Promise<void> => {
   if (!(await settlesWithin(clock, connection.close(), CLOSE_MS))) {
     // an error, because amqplib does not notice a socket that only closes: whoever waits for an answer on it would wait for ever
-    const { stream } = connection.connection as unknown as { stream: Duplex };
-    stream.destroy(new Error('The message broker does not end the connection'));
+    streamOf(connection).destroy(new Error('The message broker does not end the connection'));
   }
 };
 
@@ -83,6 +84,10 @@ export const openLink = (options: LinkOptions): Link => {
         resolve();
       });
       stopping.signal.addEventListener('abort', () => resolve(), { once: true });
+      // either may have happened before anybody could listen
+      if (stopping.signal.aborted || streamOf(connection).writableEnded) {
+        resolve();
+      }
     });
     try {
       await Promise.race([onOpen(connection), ended.then(() => Promise.reject(problem ?? new Error('The connection has closed')))]);
