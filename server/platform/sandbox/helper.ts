@@ -83,13 +83,13 @@ export const startHelper = ({ limitMs, maxHeapMib, idleMs, clock, onEnd }: Helpe
       finish(message);
     }
   });
-  child.on('error', error => end({ problem: `The sandbox does not work: ${error.message}` }));
+  child.on('error', error => end({ problem: `The sandbox does not work: ${error.message}`, lost: true }));
   child.on('close', (code, signal) =>
-    end({
-      problem: OUT_OF_MEMORY.test(said)
-        ? `It took more than ${maxHeapMib} MiB of memory`
-        : `The sandbox has ended (${signal ?? `status ${code}`}): ${said}`,
-    }),
+    end(
+      OUT_OF_MEMORY.test(said)
+        ? { problem: `It took more than ${maxHeapMib} MiB of memory` }
+        : { problem: `The sandbox has ended (${signal ?? `status ${code}`}): ${said}`, lost: true },
+    ),
   );
 
   return {

@@ -11,7 +11,8 @@ export type Job =
   | { readonly kind: 'render'; readonly template: string; readonly context: string; readonly maxOutputBytes: number }
   | { readonly kind: 'check'; readonly schema: string }
   | { readonly kind: 'validate'; readonly schema: string; readonly data: string };
-export type Reply = { readonly text: string } | { readonly problem: string; readonly tooSlow?: true };
+/** `lost`: the process ended, which need not be the job's doing. */
+export type Reply = { readonly text: string } | { readonly problem: string; readonly tooSlow?: true; readonly lost?: true };
 export interface Request {
   readonly job: Job;
   readonly limitMs: number;

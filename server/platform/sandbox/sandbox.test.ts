@@ -1,4 +1,5 @@
 /** Templates and schemas as people write them, and as somebody would write them who means harm. */
+import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, expect, test } from 'vitest';
 import { type Checked, openSandbox } from './sandbox.ts';
 
@@ -147,6 +148,22 @@ test('what takes too much memory, or makes too much, is ended', async () => {
     error: 'The template makes 2008 bytes, and may make 1000',
     tooSlow: false,
   });
+});
+
+test.skipIf(process.platform !== 'linux')('a process that somebody kills is replaced, and what it was asked is done', async () => {
+  const pool = openSandbox({ maxProcesses: 1 });
+  const children = async (): Promise<number[]> => {
+    const pids = (await readdir('/proc')).filter(name => /^[0-9]+$/.test(name));
+    const parents = await Promise.all(pids.map(pid => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')));
+    return pids.filter((_, i) => parents[i]?.split(') ').at(-1)?.split(' ')[1] === String(process.pid)).map(Number);
+  };
+  const others = new Set(await children());
+  expect(await pool.render('me', '1', '{}')).toEqual({ ok: true, text: '1' });
+  const started = (await children()).filter(pid => !others.has(pid));
+  expect(started).toHaveLength(1);
+  process.kill(started[0] as number, 'SIGKILL');
+  expect(await pool.render('me', '2', '{}')).toEqual({ ok: true, text: '2' });
+  await pool.close();
 });
 
 test('an idle process ends, and another one starts', async () => {

@@ -46,6 +46,8 @@ interface Waiting {
   readonly owner: string;
   readonly job: Job;
   readonly settle: (reply: Reply) => void;
+  /** Its process was lost before: a second time is its own doing. */
+  readonly again?: true;
 }
 
 const MIB = 1_048_576;
@@ -58,11 +60,15 @@ export const openSandbox = (options: SandboxOptions = {}): Sandbox => {
   const busy = new Set<string>();
   let closed = false;
 
-  const perform = async (helper: Helper, { owner, job, settle }: Waiting): Promise<void> => {
-    busy.add(owner);
-    const reply = await helper.perform(job);
-    busy.delete(owner);
-    settle(reply);
+  const perform = async (helper: Helper, each: Waiting): Promise<void> => {
+    busy.add(each.owner);
+    const reply = await helper.perform(each.job);
+    busy.delete(each.owner);
+    if ('lost' in reply && !each.again && !closed) {
+      waiting.unshift({ ...each, again: true });
+    } else {
+      each.settle(reply);
+    }
     next();
   };
 
