@@ -103,8 +103,11 @@ export class TaskLog {
   async *follow(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     let position = 0;
     // the stream opens the file on its own time
-    while (this.#flushedBytes === 0 && !this.#ended && !this.#error) {
+    while (this.#flushedBytes === 0 && !this.#ended && !this.#error && !signal?.aborted) {
       await this.#changed(signal);
+    }
+    if (signal?.aborted) {
+      return;
     }
     await using file = await open(this.path, 'r');
     for (;;) {
@@ -119,7 +122,7 @@ export class TaskLog {
         throw this.#error;
       } else if (this.#ended && position >= this.#acceptedBytes) {
         return; // not before: what was accepted last may not be in the file yet
-      } else if (position >= this.#flushedBytes) {
+      } else if (position >= this.#flushedBytes && !signal?.aborted) {
         await this.#changed(signal);
       }
     }
