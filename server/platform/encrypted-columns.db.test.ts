@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { secretsService } from '../services/secrets/service.ts';
 import { type TestServer, withServer } from '../testing/server.ts';
 import { allServices } from '../services/all.ts';
-import { countByKey, reencryption } from './encrypted-columns.ts';
+import { countByKey, reencryption, reencryptionLoop } from './encrypted-columns.ts';
 import type { Key } from './keyring.ts';
 
 const key = (id: string, byte: number): Key => ({ id, key: Buffer.alloc(32, byte) });
@@ -77,6 +77,21 @@ describe('a new key', () => {
     await running.stop();
     expect(await left()).toBe(lost?.count);
   });
+});
+
+test('counts what is left also when a walk ends with a full batch, and walks anew for another ring', async () => {
+  const { keyring, db, log, metrics } = server.platform;
+  await server.db`update secrets.secrets set encrypted = replace(encrypted, 'v1:third:', 'v1:lost:')`;
+  const loop = reencryptionLoop('secrets', column, { db, keyring, log, metrics });
+  expect([await loop.run(undefined, 250), await left()]).toEqual([250, 250]);
+  expect([await loop.run(undefined, 250), await left()]).toEqual([0, 250]);
+  expect([await loop.run(undefined, 100), await left()]).toEqual([100, 250]);
+  keyring.replaceKeys([key('lost', 2), key('fourth', 4)]);
+  const batches = [await loop.run(undefined, 100), await loop.run(undefined, 100), await loop.run(undefined, 100)];
+  expect(batches).toEqual([100, 100, 50]);
+  // the test before took these from another key
+  const [found] = await server.db<{ count: number }>`select count(*) from secrets.secrets where name < 'n/2'`;
+  expect(await left()).toBe(250 - (found?.count ?? 0));
 });
 
 test('a ring that is none changes nothing', () => {

@@ -6,7 +6,7 @@ import type { Db, Query } from '../db/sql.ts';
 import { camelCase } from '../db/sql.ts';
 import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
-import { type BoundLoop, loop, run } from './loop.ts';
+import { type BoundLoop, type Loop, loop, run } from './loop.ts';
 import type { Metrics } from './metrics.ts';
 
 type Values = Readonly<Record<string, string>>;
@@ -78,18 +78,21 @@ export interface ReencryptionCtx {
 
 const HOUR_MS = 3_600_000;
 
-/** The loop that moves a column's values under the newest key; `reencrypt-<table>` of the service. It looks at once when the ring has changed. */
-export const reencryption = (service: string, column: EncryptedColumn, ctx: ReencryptionCtx): BoundLoop => {
+/** The loop that moves a column's values under the newest key; `reencrypt-<table>` of the service. */
+export const reencryptionLoop = (service: string, column: EncryptedColumn, ctx: ReencryptionCtx): Loop<undefined> => {
   const { db, keyring, log, metrics } = ctx;
   const { table, key, context } = column;
   const left = metrics.gauge('encrypted_values_left', 'Encrypted values that are not under the newest key yet', ['table', 'column']);
-  let after: readonly string[] | undefined;
-  const definition = loop<undefined>({
+  /** Where a walk goes on that began with this ring. */
+  let walk: { readonly beginning: string; readonly after: readonly string[] } | undefined;
+  return loop<undefined>({
     name: `${service}/reencrypt-${table.replace(/^.*\./, '').replaceAll('_', '-')}`,
     everyMs: HOUR_MS,
     batch: 100,
     run: async (_ctx, limit) => {
-      const stale = await listStale(db, column, keyring.newestPrefix, after, limit);
+      const beginning = keyring.newestPrefix;
+      const after = walk?.beginning === beginning ? walk.after : undefined;
+      const stale = await listStale(db, column, beginning, after, limit);
       for (const each of stale) {
         try {
           const place = context(each.row);
@@ -103,10 +106,14 @@ export const reencryption = (service: string, column: EncryptedColumn, ctx: Reen
         }
       }
       const last = stale.length < limit ? undefined : stale.at(-1);
-      after = last && key.map(name => last.row[camelCase(name)] ?? '');
-      left.set({ table, column: column.column }, stale.length === 0 ? 0 : await countStale(db, column, keyring.newestPrefix));
+      walk = last && { beginning, after: key.map(name => last.row[camelCase(name)] ?? '') };
+      const isNoneLeft = stale.length === 0 && after === undefined;
+      left.set({ table, column: column.column }, isNoneLeft ? 0 : await countStale(db, column, beginning));
       return stale.length;
     },
   });
-  return run(definition, undefined, wake => keyring.onChange(wake));
 };
+
+/** The same, bound. It looks at once when the ring has changed. */
+export const reencryption = (service: string, column: EncryptedColumn, ctx: ReencryptionCtx): BoundLoop =>
+  run(reencryptionLoop(service, column, ctx), undefined, wake => ctx.keyring.onChange(wake));
