@@ -55,7 +55,7 @@ const rotateCommand = (context: Context): Command =>
 
 const pruneCommand = (context: Context): Command =>
   onFolder('prune', 'take off the keys under which nothing lies; backups from before need them').action(async (options: Options) => {
-    const ids = await onKeys(keys => keys.pruneKeys(folderOf(context, options)));
+    const ids = await onKeys(keys => keys.pruneKeys(folderOf(context, options), context.clock));
     await (options.json
       ? printJson(context, { removed: ids })
       : note(context, ids.length === 0 ? 'There is no key that can be taken off.' : `Taken off: ${ids.join(', ')}.`));

@@ -5,7 +5,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { type Db, openDb } from '../db/sql.ts';
-import type { Random } from '../platform/clock.ts';
+import type { Clock, Random } from '../platform/clock.ts';
 import { countByKey } from '../platform/encrypted-columns.ts';
 import type { Key } from '../platform/keyring.ts';
 import { loop, run, type RunningLoop } from '../platform/loop.ts';
@@ -115,13 +115,23 @@ export const listKeyUses = async (dataDir: string): Promise<KeyUse[]> => {
   return withDatabase(dataDir, db => listUses(db, secrets));
 };
 
-/** Takes off the keys under which nothing lies, but never the newest; answers with their ids. */
-export const pruneKeys = async (dataDir: string): Promise<string[]> => {
+/**
+ * Takes off the keys under which nothing lies, but never the newest; answers with their ids. A server that was given another key a moment ago may
+ * still encrypt under the one before, so it first has the time to notice.
+ */
+export const pruneKeys = async (dataDir: string, clock: Clock): Promise<string[]> => {
+  const { keys: before } = await requireSecrets(dataDir);
+  await clock.sleep(2 * LOOK_MS);
   const secrets = await requireSecrets(dataDir);
+  if (secrets.keys.at(-1)?.id !== before.at(-1)?.id) {
+    return pruneKeys(dataDir, clock);
+  }
   const uses = await withDatabase(dataDir, db => listUses(db, secrets));
   const idle = uses.filter(({ isKnown, isNewest, values }) => isKnown && !isNewest && values === 0).map(({ id }) => id);
   if (idle.length > 0) {
-    await writeSecrets(dataDir, { ...secrets, keys: secrets.keys.filter(({ id }) => !idle.includes(id)) });
+    // counting takes a while: a key that came meanwhile stays
+    const now = await requireSecrets(dataDir);
+    await writeSecrets(dataDir, { ...now, keys: now.keys.filter(({ id }) => !idle.includes(id)) });
   }
   return idle;
 };
