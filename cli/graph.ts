@@ -47,39 +47,47 @@ export const submitGraph = async (
     return await (dryRun ? scheduler.checkGraph : scheduler.submitGraph)({ taskGroupId }, { tasks: [...tasks] });
   } catch (error) {
     if (error instanceof ApiCallError && error.statusCode === 404 && !dryRun) {
-      await createOneByOne(installation.queue, tasks, nameOf);
+      await createOneByOne(installation.queue, taskGroupId, tasks, nameOf);
       return undefined;
     }
     throw explainRefusal(error, nameOf);
   }
 };
 
-const createOneByOne = async (queue: QueueClient, tasks: readonly GraphTask[], nameOf: (taskId: string) => string): Promise<void> => {
+/** Tasks in an order in which each comes after those of them that it depends on, however long the chain. */
+export const inOrder = (tasks: readonly GraphTask[]): GraphTask[] => {
   const left = new Map(tasks.map(each => [each.taskId, each]));
-  const create = async (each: GraphTask): Promise<void> => {
-    left.delete(each.taskId);
-    for (const required of each.task.dependencies ?? []) {
-      const first = left.get(required);
+  const sorted: GraphTask[] = [];
+  for (const each of tasks) {
+    const path = left.delete(each.taskId) ? [{ each, required: (each.task.dependencies ?? []).values() }] : [];
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      const { value: id, done } = top.required.next();
+      const first = done ? undefined : left.get(id);
       if (first) {
-        await create(first);
+        left.delete(first.taskId);
+        path.push({ each: first, required: (first.task.dependencies ?? []).values() });
+      } else if (done) {
+        sorted.push(top.each);
+        path.pop();
       }
     }
+  }
+  return sorted;
+};
+
+const createOneByOne = async (
+  queue: QueueClient,
+  taskGroupId: string,
+  tasks: readonly GraphTask[],
+  nameOf: (taskId: string) => string,
+): Promise<void> => {
+  for (const { taskId, task } of inOrder(tasks)) {
     try {
-      await queue.createTask({ taskId: each.taskId }, each.task);
+      await queue.createTask({ taskId }, { ...task, taskGroupId });
     } catch (error) {
       throw error instanceof ApiCallError
-        ? new ApiCallError(
-            `The task "${plain(nameOf(each.taskId))}" was refused.\n${error.message}`,
-            error.code,
-            error.statusCode,
-            error.body,
-          )
+        ? new ApiCallError(`The task "${plain(nameOf(taskId))}" was refused.\n${error.message}`, error.code, error.statusCode, error.body)
         : error;
-    }
-  };
-  for (const each of tasks) {
-    if (left.has(each.taskId)) {
-      await create(each);
     }
   }
 };
