@@ -18,9 +18,7 @@ export interface Content {
   readonly limit?: { readonly remaining: number; readonly seconds: number } | undefined;
 }
 
-export type Outcome =
-  | { readonly state: 'sent' }
-  | { readonly state: 'waiting' | 'failed' | 'skipped'; readonly reason: string; readonly isRefused?: boolean };
+export type Outcome = { readonly state: 'sent' } | { readonly state: 'waiting' | 'failed'; readonly reason: string };
 
 /** Milliseconds until the next try after so many: 10 s, 20 s, 40 s and so on, an hour at most, spread by a quarter. */
 export const retryDelayMs = (attempts: number, random: number): number =>
@@ -60,10 +58,9 @@ const reasonOf = (error: unknown): string => {
 };
 
 /** Notes that a delivery is over. */
-export const conclude = async (ctx: NotifyCtx, delivery: TakenDelivery, state: 'failed' | 'skipped', reason: string): Promise<Outcome> => {
+export const conclude = async (ctx: NotifyCtx, delivery: TakenDelivery, state: 'failed' | 'skipped', reason: string): Promise<void> => {
   await resolveDelivery(ctx.db, delivery, { state, reason }, ctx.clock.now());
   ctx.counted({ type: delivery.type, state });
-  return { state, reason };
 };
 
 /** Notes that a try has failed: another one follows, unless it is too late or useless. */
@@ -74,8 +71,8 @@ export const noteFailure = async (ctx: NotifyCtx, delivery: TakenDelivery, error
   const isLate = ctx.clock.nowMs() - delivery.created.getTime() >= ctx.retryMs;
   if (isRefused || isLate) {
     ctx.log.warn({ err: error, deliveryId, type, address, attempts }, 'notification failed');
-    const outcome = await conclude(ctx, delivery, 'failed', isRefused ? reason : `Given up after ${attempts} attempts: ${reason}`);
-    return { ...outcome, state: 'failed', reason, isRefused };
+    await conclude(ctx, delivery, 'failed', isRefused ? reason : `Given up after ${attempts} attempts: ${reason}`);
+    return { state: 'failed', reason };
   }
   const delayMs = retryDelayMs(attempts, ctx.random.float());
   ctx.log.warn({ err: error, deliveryId, type, address, attempts, delayMs }, 'notification not sent yet');
