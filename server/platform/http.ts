@@ -414,6 +414,8 @@ const countInFlight = (server: Server): { none(): Promise<void> } => {
   };
 };
 
+const CLOSED = new Error('The connection was closed');
+
 /** Abort signals for requests that wait: one `close` listener per socket, however many requests it carries. */
 const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abortAll(): void } => {
   const bySocket = new WeakMap<Socket, Set<AbortController>>();
@@ -427,6 +429,10 @@ const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abo
         return controller.signal;
       }
       const socket = request.socket;
+      if (socket.destroyed) {
+        controller.abort(CLOSED);
+        return controller.signal;
+      }
       let waiting = bySocket.get(socket);
       if (!waiting) {
         const created = new Set<AbortController>();
@@ -434,7 +440,7 @@ const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abo
         bySocket.set(socket, created);
         socket.once?.('close', () => {
           for (const each of created) {
-            each.abort(new Error('The connection was closed'));
+            each.abort(CLOSED);
             all.delete(each);
           }
           created.clear();

@@ -42,8 +42,12 @@ const testApi = defineApi({
     moved: { ...words, method: 'get', route: '/moved/<path>', splat: ['path'], query: { mark: /./s }, output: 'blob' },
     fails: { ...words, method: 'put', route: '/fails', input: Input, redact: () => ({ hidden: true }) },
     unheard: { ...words, method: 'get', route: '/unheard' },
+    late: { ...words, method: 'get', route: '/late' },
   },
 });
+
+/** Tells how things stand with `late`; `proceed` lets it look at its signal. */
+const late = { began: Promise.withResolvers<void>(), proceed: Promise.withResolvers<void>(), reason: Promise.withResolvers<unknown>() };
 
 const testService: Service = {
   name: 'test',
@@ -65,6 +69,11 @@ const testService: Service = {
           moved: ({ params }) => Promise.resolve(new HttpReply(303, { location: `http://x/${params.path}` }, { path: params.path })),
           fails: () => Promise.resolve(conflict('It is {{how}}', { how: 'taken' })),
           unheard: () => Promise.resolve(apiError('Unheard', 'a code that the service has not declared')),
+          late: async ({ signal }) => {
+            late.began.resolve();
+            await late.proceed.promise;
+            late.reason.resolve(signal().reason);
+          },
         },
         {},
       ),
@@ -310,6 +319,21 @@ describe('the request pipeline', () => {
     expect(headers.get('x-for-request-id')).toMatch(/^[0-9a-f-]{36}$/);
     expect(headers.get('x-for-trace-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
+});
+
+it('tells a handler that waits when the connection is closed, also when it was before the handler asked', async () => {
+  const listening = await withServer([testService]);
+  const { port } = new URL(await listening.server.app.listen({ host: '127.0.0.1', port: 0 }));
+  const accepted = new Promise<net.Socket>(resolve => listening.server.app.server.once('connection', resolve));
+  const socket = net.connect(Number(port), '127.0.0.1');
+  socket.write('GET /api/test/v1/late HTTP/1.1\r\nHost: x\r\n\r\n');
+  await late.began.promise;
+  const closed = accepted.then(each => new Promise(resolve => each.once('close', resolve)));
+  socket.resetAndDestroy();
+  await closed;
+  late.proceed.resolve();
+  expect(await late.reason.promise).toEqual(new Error('The connection was closed'));
+  await listening.close();
 });
 
 describe('operational endpoints', () => {

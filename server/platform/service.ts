@@ -73,9 +73,12 @@ export class HttpReply {
 /** An answer that takes the connection over (WebSocket). Only for a request with `Upgrade: websocket`; any other is told that it needs one (426). */
 export class Upgrade extends HttpReply {
   readonly accept: (request: IncomingMessage, socket: Duplex, head: Buffer) => Promise<void>;
-  constructor(accept: Upgrade['accept']) {
+  /** Called in place of `accept` when there is no connection to take: it was not offered, or is closed already. */
+  readonly abandon: () => void;
+  constructor({ accept, abandon }: Pick<Upgrade, 'accept' | 'abandon'>) {
     super(101);
     this.accept = accept;
+    this.abandon = abandon;
   }
 }
 

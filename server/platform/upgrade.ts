@@ -36,7 +36,8 @@ export const serveUpgrades = (app: FastifyInstance): void => {
 /** Hands the connection over; tells a request that is none for it what it lacks. */
 export const takeUpgrade = async (request: FastifyRequest, reply: FastifyReply, answer: Upgrade): Promise<FastifyReply> => {
   const found = waiting.get(request.raw);
-  if (!found) {
+  if (!found || found.socket.destroyed) {
+    answer.abandon();
     return reply.code(426).header('upgrade', 'websocket').send();
   }
   reply.hijack();

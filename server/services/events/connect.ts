@@ -148,30 +148,33 @@ export const connectHandlers: Handlers<typeof eventsApi, ConnectCtx> = {
       const stream = begin(carrier, start);
       return new HttpReply(200, SSE_HEADERS, carrier.body);
     }
-    return new Upgrade(async (request, socket, head) => {
-      let stream: Stream | undefined;
-      socket.once('close', () => {
-        if (!stream) {
-          leave(); // the handshake failed
-        }
-      });
-      const webSocket = await ctx.accept(request, socket, head);
-      const carrier = makeWebSocketCarrier(webSocket, {
-        clock,
-        maxQueuedBytes: limits.maxQueuedBytes,
-        onClosed: () => stream?.closed(),
-        onMessage: text => {
-          try {
-            stream?.rebind(bindingsOfMessage(text, limits.maxBindings));
-          } catch (error) {
-            if (!(error instanceof ApiError)) {
-              throw error;
-            }
-            stream?.end('InvalidRequestArguments', error.message);
+    return new Upgrade({
+      abandon: leave,
+      accept: async (request, socket, head) => {
+        let stream: Stream | undefined;
+        socket.once('close', () => {
+          if (!stream) {
+            leave(); // the handshake failed
           }
-        },
-      });
-      stream = begin(carrier, start);
+        });
+        const webSocket = await ctx.accept(request, socket, head);
+        const carrier = makeWebSocketCarrier(webSocket, {
+          clock,
+          maxQueuedBytes: limits.maxQueuedBytes,
+          onClosed: () => stream?.closed(),
+          onMessage: text => {
+            try {
+              stream?.rebind(bindingsOfMessage(text, limits.maxBindings));
+            } catch (error) {
+              if (!(error instanceof ApiError)) {
+                throw error;
+              }
+              stream?.end('InvalidRequestArguments', error.message);
+            }
+          },
+        });
+        stream = begin(carrier, start);
+      },
     });
   },
 };

@@ -90,6 +90,11 @@ const refusedWith = (served: ServedEvents, path: string, headers: Record<string,
 
 const listenersOf = async ({ server }: ServedEvents): Promise<number> =>
   (await server.platform.metrics.registry.getSingleMetric('events_listeners')?.get())?.values[0]?.value ?? -1;
+/** How many handshakes were to begin. */
+const acceptedOf = async ({ server }: ServedEvents): Promise<number> =>
+  ((await server.platform.metrics.registry.getSingleMetric('http_requests_total')?.get())?.values ?? [])
+    .filter(({ labels }) => String(labels['status']) === '101')
+    .reduce((sum, { value }) => sum + value, 0);
 const untilListeners = async (served: ServedEvents, count: number): Promise<void> => {
   while ((await listenersOf(served)) !== count) {
     await new Promise(resolve => setImmediate(resolve));
@@ -207,6 +212,9 @@ describe('a WebSocket', () => {
       status: 400,
     });
     await untilListeners(served, 0);
+    // neither does it keep its place when the connection itself was not offered
+    expect(await refusedWith(served, `${connect}?${wanting('taskDefined')}`, { connection: 'close' })).toEqual({ status: 426, body: '' });
+    await untilListeners(served, 0);
     // what some clients offer with any request is no reason to refuse it
     expect(await refusedWith(served, '/api/events/v1/ping', { upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAAP__' })).toMatchObject({
       status: 200,
@@ -243,6 +251,17 @@ describe('a WebSocket', () => {
     served.server.setAnonymousScopes(['web:read-pulse']);
     socket.webSocket.close();
     await served.closeAll();
+  });
+
+  it('that is gone before it is accepted gives its place back', async () => {
+    const { server } = served.server.server.app;
+    const accepted = await acceptedOf(served);
+    server.once('upgrade', (_request, socket) => void socket.destroy());
+    await expect(open(served, wanting('taskDefined'))).rejects.toThrow('socket hang up');
+    while ((await acceptedOf(served)) === accepted) {
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    expect(await listenersOf(served)).toBe(0);
   });
 
   it('that goes away without a word is noticed', async () => {
