@@ -2,7 +2,7 @@
 import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { loop } from '../../platform/loop.ts';
-import { deleteArtifacts, takeExpiredArtifacts } from './artifacts.db.ts';
+import { deleteArtifacts, type ExpiredArtifact, takeExpiredArtifacts } from './artifacts.db.ts';
 import type { ArtifactStorage, BlobAddress } from './artifacts-storage.ts';
 
 /** How long an expired artifact may still be listed. */
@@ -17,10 +17,10 @@ export interface ArtifactExpiryCtx {
 const MAX_BATCHES = 20;
 
 /**
- * Removes up to `limit` artifacts that expired after `after`, if it is given. The bytes go inside the transaction: the rows are locked for it, so that
+ * Removes up to `limit` artifacts, those behind `after` if it is given. The bytes go inside the transaction: the rows are locked for it, so that
  * nobody gives an artifact a later expiry while its bytes disappear.
  */
-const removeSome = async (ctx: ArtifactExpiryCtx, before: Date, after: Date | undefined, limit: number) =>
+const removeSome = async (ctx: ArtifactExpiryCtx, before: Date, after: ExpiredArtifact | undefined, limit: number) =>
   ctx.platform.db.tx(async tx => {
     const taken = await takeExpiredArtifacts(tx, before, after, limit);
     const blobs = taken.filter(artifact => artifact.storageType === 's3').map(artifact => artifact.details as BlobAddress);
@@ -29,7 +29,7 @@ const removeSome = async (ctx: ArtifactExpiryCtx, before: Date, after: Date | un
     if (gone.length > 0) {
       await deleteArtifacts(tx, gone);
     }
-    return { removed: gone.length, isMore: left.size > 0 && taken.length === limit, last: taken.at(-1)?.expires };
+    return { removed: gone.length, isMore: left.size > 0 && taken.length === limit, last: taken.at(-1) };
   });
 
 export const artifactExpiry = loop<ArtifactExpiryCtx>({
@@ -39,7 +39,7 @@ export const artifactExpiry = loop<ArtifactExpiryCtx>({
   run: async (ctx, limit) => {
     const before = new Date(ctx.platform.clock.nowMs() - EXPIRATION_DELAY_MS);
     let removed = 0;
-    let after: Date | undefined;
+    let after: ExpiredArtifact | undefined;
     for (let batch = 0; batch < MAX_BATCHES; batch++) {
       const done = await removeSome(ctx, before, after, limit);
       removed += done.removed;

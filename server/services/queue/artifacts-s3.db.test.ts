@@ -199,31 +199,38 @@ test.each(['s3', 'object'] as const)('our client takes artifacts of type %s ther
   expect((await s3.read(bucket, key))?.equals(bytes)).toBe(true);
 });
 
-test('expiry: bytes first, then rows; what is left is tried again, and holds up nothing behind it', async () => {
-  const own = await start();
-  const taskId = await aTask(own);
-  const ctx = own.server.services.get('queue')?.apis?.[0]?.ctx as Ctx;
-  const names = Array.from({ length: 9 }, (_, i) => `public/${i}`);
-  for (const [i, name] of names.entries()) {
-    await put(await create(taskId, name, { expires: inMinutes(10 + i, own) }, own), 'x');
-  }
-  const left = async (): Promise<string[]> =>
-    (await own.client(queueApi).listArtifacts({ taskId, runId: '0' })).artifacts.map(({ name }) => name);
-  const keys = async (): Promise<string[]> => (await s3.keys(PUBLIC)).filter(key => key.startsWith(taskId));
-  own.clock.advance({ minutes: 60 });
-  await s3.stop();
-  expect(await artifactExpiry.run(ctx, 500)).toBe(0);
-  expect(await left()).toEqual(names);
-  await s3.start();
-  names.slice(0, 3).forEach(name => s3.locked.add(`${taskId}/0/${name}`));
-  expect(await artifactExpiry.run(ctx, 3)).toBe(3);
-  expect(await artifactExpiry.run(ctx, 3)).toBe(3);
-  expect(await left()).toEqual(names.slice(0, 3));
-  expect(await keys()).toHaveLength(3);
-  s3.locked.clear();
-  expect(await artifactExpiry.run(ctx, 500)).toBe(3);
-  expect([await left(), await keys()]).toEqual([[], []]);
-}, 60_000);
+test.each([
+  ['one after the other', 1],
+  ['at once', 0],
+])(
+  'expiry %s: bytes first, then rows; what is left is tried again, and holds up nothing behind it',
+  async (_when, minutes) => {
+    const own = await start();
+    const taskId = await aTask(own);
+    const ctx = own.server.services.get('queue')?.apis?.[0]?.ctx as Ctx;
+    const names = Array.from({ length: 9 }, (_, i) => `public/${i}`);
+    for (const [i, name] of names.entries()) {
+      await put(await create(taskId, name, { expires: inMinutes(10 + i * minutes, own) }, own), 'x');
+    }
+    const left = async (): Promise<string[]> =>
+      (await own.client(queueApi).listArtifacts({ taskId, runId: '0' })).artifacts.map(({ name }) => name);
+    const keys = async (): Promise<string[]> => (await s3.keys(PUBLIC)).filter(key => key.startsWith(taskId));
+    own.clock.advance({ minutes: 60 });
+    await s3.stop();
+    expect(await artifactExpiry.run(ctx, 500)).toBe(0);
+    expect(await left()).toEqual(names);
+    await s3.start();
+    names.slice(0, 3).forEach(name => s3.locked.add(`${taskId}/0/${name}`));
+    expect(await artifactExpiry.run(ctx, 3)).toBe(3);
+    expect(await artifactExpiry.run(ctx, 3)).toBe(3);
+    expect(await left()).toEqual(names.slice(0, 3));
+    expect(await keys()).toHaveLength(3);
+    s3.locked.clear();
+    expect(await artifactExpiry.run(ctx, 500)).toBe(3);
+    expect([await left(), await keys()]).toEqual([[], []]);
+  },
+  60_000,
+);
 
 test('readers in a region with a mirror are led to the copy there', async () => {
   const mirror = bucketSettings(s3, MIRROR);
