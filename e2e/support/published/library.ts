@@ -1,4 +1,7 @@
-/** What is asked of a published client library, in whatever language, so that the same calls can be made through each: `calls/` holds these, `suite.ts` makes them. */
+/**
+ * What is asked of a published client library, in whatever language, so that the same calls can be made through each: `calls/` holds these,
+ * `suite.ts` makes them.
+ */
 import { expect } from 'vitest';
 import type { MailServer } from '../../../server/testing/mail.ts';
 import type { Installation } from '../installation.ts';

@@ -1,4 +1,7 @@
-/** The stores of artifacts of type s3: two in the local folder, and two buckets where they are configured. The queue hands out their URLs; the object service takes what is large, and looks after copies. */
+/**
+ * The stores of artifacts of type s3: two in the local folder, and two buckets where they are configured. The queue hands out their URLs; the object
+ * service takes what is large, and looks after copies.
+ */
 import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
 import type { SettingValues } from '../config.ts';

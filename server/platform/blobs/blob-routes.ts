@@ -1,12 +1,11 @@
 /**
- * Serves the local folder over HTTP, as S3 would: PUT, GET, HEAD and preflight requests under `/objects/v1/`; and takes PUTs for other stores. Whoever has a signed URL may use it;
- * nothing here knows of clients and scopes. Bytes stream through: memory does not grow with their number.
+ * Serves the local folder over HTTP, as S3 would: PUT, GET, HEAD and preflight requests under `/objects/v1/`; and takes PUTs for other stores. Whoever
+ * has a signed URL may use it; nothing here knows of clients and scopes. Bytes stream through: memory does not grow with their number.
  *
  * What tasks have made is never trusted by a browser: it is sandboxed, and its type is never guessed.
  */
-import { pipeline } from 'node:stream';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
+import { pipeline, type Readable } from 'node:stream';
 import type { Db } from '../../db/sql.ts';
 import type { Clock } from '../clock.ts';
 import { ApiError } from '../errors.ts';

@@ -122,7 +122,6 @@ test('where other processes hand out claims too, a known worker is looked for ev
   nowMs += 1;
   expect(unanswered.dueInMs(worker)).toBe(0);
   expect(await take()).toEqual(['of another process']);
-  rows = [aRun('on its way', 1_500)];
   nowMs += 10_000;
   rows = [aRun('on its way', 1_500)];
   expect(await take()).toEqual([]);

@@ -1,5 +1,6 @@
 /**
- * Which tasks of some groups have changed, from the event log: one reader per process, while somebody wants to know (`log-follower.ts`). It says that something has happened to a task, not what: that is read from the task.
+ * Which tasks of some groups have changed, from the event log: one reader per process, while somebody wants to know (`log-follower.ts`). It says that
+ * something has happened to a task, not what: that is read from the task.
  */
 import type { Db } from '../../../db/sql.ts';
 import { type LogRow, readEventLog } from '../../../platform/event-log.ts';
