@@ -7,6 +7,7 @@ import { plainSlugid } from '../../platform/clock.ts';
 import { apiError, conflict } from '../../platform/errors.ts';
 import { type Broker, type PulseCtx, requireBroker } from './ctx.ts';
 import type { BrokerUser } from './management.ts';
+import { OWN_PREFIX } from './settings.ts';
 import {
   type Account,
   type NamespaceRow,
@@ -21,9 +22,6 @@ import {
 /** Marks the accounts that are ours; no other is touched. */
 export const TAG = 'taskcluster-namespace';
 const VALID = /^[A-Za-z0-9_-]{1,64}$/;
-
-/** Exchanges of services, whether this installation has them or only listens to them, are `exchange/taskcluster-…`: nobody else may publish there. */
-const OWN_PREFIX = 'taskcluster-';
 
 /** Refuses names that no namespace may have. */
 export const checkName = ({ namespacePrefix, broker }: PulseCtx, namespace: string): void => {

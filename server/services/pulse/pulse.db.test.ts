@@ -34,6 +34,7 @@ describe('settings', () => {
     ['PULSE_MANAGEMENT_URL', 'http://host:15672'],
     ['PULSE_PUBLIC_URL', 'https://host'],
     ['PULSE_NAMESPACE_PREFIX', 'a/b'],
+    ['PULSE_NAMESPACE_PREFIX', 'taskcluster-ci-'],
     ['PULSE_ROTATION_MINUTES', '0'],
   ])('%s=%s is refused', async (name, value) => {
     await expect(withServer([pulseService], { environment: { [name]: value } })).rejects.toThrow(name);

@@ -10,9 +10,12 @@ const parseManagementUrl = (value: string): string => {
   return value;
 };
 
+/** Exchanges of services, whether this installation has them or only listens to them, are `exchange/taskcluster-…`: nobody else may publish there. */
+export const OWN_PREFIX = 'taskcluster-';
+
 const parsePrefix = (value: string): string => {
-  if (!/^[A-Za-z0-9_-]{0,60}$/.test(value)) {
-    throw new Error('must be at most 60 letters, digits, _ and -');
+  if (!/^[A-Za-z0-9_-]{0,60}$/.test(value) || value.startsWith(OWN_PREFIX)) {
+    throw new Error(`must be at most 60 letters, digits, _ and -, and not begin with ${OWN_PREFIX}`);
   }
   return value;
 };
