@@ -1,37 +1,34 @@
 /**
  * The HTTP server: fastify in front, our own matcher behind it (the protocol has splats followed by a suffix, which no fastify route can say). Headers,
- * CORS, compression, operational endpoints, references and raw routes are here; the life of an API request is in `pipeline.ts`.
+ * CORS, compression and raw routes are here; the life of an API request is in `pipeline.ts`.
  */
 import crypto from 'node:crypto';
-import type { IncomingMessage, Server } from 'node:http';
-import type { Socket } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { apis, exchanges, payloadSchemas } from '@tscluster/api/all.ts';
-import { absolute, collectReferences, collectSchemas } from '@tscluster/api/references.ts';
+import { collectSchemas } from '@tscluster/api/references.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Authenticator, hawkRequest } from './caller.ts';
 import { type Clock, settlesWithin } from './clock.ts';
 import { compressFor } from './compress.ts';
+import { countInFlight, makeConnections } from './connections.ts';
+import { serveDocuments, serveOperational } from './documents.ts';
+import { JSON_REPLY, SECURITY_HEADERS } from './http-headers.ts';
 import { makeLargeBodies } from './large-bodies.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
-import { LEAVING, type Version, withOperationalMethods } from './operational.ts';
+import { type Version, withOperationalMethods } from './operational.ts';
 import { type Answer, JSON_TYPE, MAX_BODY_BYTES, makePipeline } from './pipeline.ts';
 import { TOO_LARGE, readText } from './read-body.ts';
 import { type Router, makeRouter } from './router.ts';
-import { type RawRoute, SHUTTING_DOWN, type ServedApi, Upgrade } from './service.ts';
+import { type RawRoute, type ServedApi, Upgrade } from './service.ts';
 import { serveUpgrades, takeUpgrade, upgradeOptions } from './upgrade.ts';
 import { makeValidator } from './validate.ts';
 
-const JSON_REPLY = 'application/json; charset=utf-8';
 const DRAIN_MS = 10_000;
 const HSTS = 'max-age=7776000; includeSubDomains'; // 90 days
 const SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 
-const SECURITY_HEADERS = {
-  'x-content-type-options': 'nosniff',
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; report-uri /__cspreport__",
-};
 const API_HEADERS = {
   ...SECURITY_HEADERS,
   'cache-control': 'no-store no-cache must-revalidate',
@@ -245,7 +242,7 @@ export const makeHttpServer = (options: HttpOptions): HttpServer => {
   };
 
   options.apis.forEach(serveApi);
-  serveDocuments(app, options);
+  serveDocuments(app, rootUrl);
 
   for (const route of options.routes) {
     const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
@@ -347,120 +344,4 @@ const send = (reply: FastifyReply, answer: Answer, json = true): FastifyReply =>
   }
   const isPlain = typeof body === 'object' && !Buffer.isBuffer(body) && typeof (body as Readable).pipe !== 'function';
   return reply.send(isPlain ? JSON.stringify(body) : body);
-};
-
-/** References and schemas: made once, served from memory. */
-const serveDocuments = (app: FastifyInstance, options: HttpOptions): void => {
-  let documents: Map<string, string> | undefined;
-  const load = (): Map<string, string> => {
-    if (!documents) {
-      documents = new Map();
-      for (const [path, document] of collectReferences(apis, exchanges, payloadSchemas)) {
-        documents.set(path, JSON.stringify(absolute(document, options.rootUrl), null, 2));
-      }
-    }
-    return documents;
-  };
-  const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const path = (request.raw.url ?? '/').split('?')[0] ?? '/';
-    const text = load().get(path);
-    reply.headers({ ...SECURITY_HEADERS, 'access-control-allow-origin': '*', 'content-type': JSON_REPLY, vary: 'Accept-Encoding' });
-    if (text === undefined) {
-      return reply.code(404).send('{"error":"Not found"}');
-    }
-    const compressed = request.method === 'GET' ? await compressFor(request.headers['accept-encoding'], text) : undefined;
-    return compressed ? reply.header('content-encoding', compressed.encoding).send(compressed.bytes) : reply.send(text);
-  };
-  for (const prefix of ['/references/*', '/schemas/*']) {
-    app.route({ method: ['GET', 'HEAD'], url: prefix, handler });
-  }
-};
-
-const serveOperational = (app: FastifyInstance, version: Version, isLeaving: () => boolean): void => {
-  const answer = (url: string, reply: () => { status: number; body: object }): void => {
-    app.all(url, (_request, response) => {
-      const { status, body } = reply();
-      return response.code(status).headers(SECURITY_HEADERS).header('content-type', JSON_REPLY).send(JSON.stringify(body));
-    });
-  };
-  answer('/__version__', () => ({ status: 200, body: version }));
-  answer('/__heartbeat__', () => ({ status: 200, body: {} }));
-  answer('/__lbheartbeat__', () => (isLeaving() ? { status: 503, body: { message: LEAVING } } : { status: 200, body: {} }));
-  app.all('/robots.txt', (_request, reply) =>
-    reply.headers(SECURITY_HEADERS).header('content-type', 'text/plain; charset=utf-8').send('User-Agent: *\nDisallow: /\n'),
-  );
-};
-
-/** Tells when no request is being answered. */
-const countInFlight = (server: Server): { none(): Promise<void> } => {
-  let count = 0;
-  let tellNone: (() => void) | undefined;
-  server.on('request', (_request, response) => {
-    count += 1;
-    response.once('close', () => {
-      count -= 1;
-      if (count === 0) {
-        tellNone?.();
-      }
-    });
-  });
-  return {
-    none: () =>
-      count === 0
-        ? Promise.resolve()
-        : new Promise(resolve => {
-            tellNone = resolve;
-          }),
-  };
-};
-
-const CLOSED = new Error('The connection was closed');
-
-/** Abort signals for requests that wait: one `close` listener per socket, however many requests it carries. */
-const makeConnections = (): { signal(request: IncomingMessage): AbortSignal; abortAll(): void } => {
-  const bySocket = new WeakMap<Socket, Set<AbortController>>();
-  const all = new Set<AbortController>();
-  let closing = false;
-  return {
-    signal: request => {
-      const controller = new AbortController();
-      if (closing) {
-        controller.abort(SHUTTING_DOWN);
-        return controller.signal;
-      }
-      const socket = request.socket;
-      if (socket.destroyed) {
-        controller.abort(CLOSED);
-        return controller.signal;
-      }
-      let waiting = bySocket.get(socket);
-      if (!waiting) {
-        const created = new Set<AbortController>();
-        waiting = created;
-        bySocket.set(socket, created);
-        socket.once?.('close', () => {
-          for (const each of created) {
-            each.abort(CLOSED);
-            all.delete(each);
-          }
-          created.clear();
-        });
-      }
-      // a socket carries one request at a time: the signals of earlier ones are no longer needed
-      for (const earlier of waiting) {
-        all.delete(earlier);
-      }
-      waiting.clear();
-      waiting.add(controller);
-      all.add(controller);
-      return controller.signal;
-    },
-    abortAll: () => {
-      closing = true;
-      for (const controller of all) {
-        controller.abort(SHUTTING_DOWN);
-      }
-      all.clear();
-    },
-  };
 };
