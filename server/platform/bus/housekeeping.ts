@@ -10,6 +10,7 @@ import { loop, run, type RunningLoop } from '../loop.ts';
 import type { Metrics } from '../metrics.ts';
 import { expireDeadLetters } from './dead-letters.db.ts';
 import { expireHandled } from './handled.db.ts';
+import { BROKER_IDLE_MS, lockSubscription, raiseVersion } from './subscriptions.db.ts';
 
 const DAY_MS = 24 * 3_600_000;
 const HANDLED_MS = DAY_MS;
@@ -59,7 +60,7 @@ const removeAbandoned = async ({ db, log, forget }: HousekeepingCtx, before: Dat
   if (bindings !== '[]') {
     log.warn({ subscription: name, bindings, before }, 'nobody serves this subscription any more: it is removed');
     await db.tx(async tx => {
-      await tx`update platform.versions set version = version + 1 where name = 'subscriptions'`;
+      await raiseVersion(tx);
       await tx`update platform.subscriptions set bindings = ${json([])} where name = ${name} and seen < ${before}`;
     });
   }
@@ -70,11 +71,15 @@ const removeAbandoned = async ({ db, log, forget }: HousekeepingCtx, before: Dat
       order by seq limit ${limit})
     returning seq`;
   if (deleted.length < limit) {
-    await forget?.(name);
-    await db.tx(async tx => {
-      await tx`update platform.versions set version = version + 1 where name = 'subscriptions'`;
-      await tx`delete from platform.subscriptions where name = ${name} and seen < ${before}`;
-    });
+    await db.tx(
+      async tx => {
+        await lockSubscription(tx, name); // who is about to declare its queues again finds that it is gone
+        await forget?.(name);
+        await raiseVersion(tx);
+        await tx`delete from platform.subscriptions where name = ${name} and seen < ${before}`;
+      },
+      { idleMs: BROKER_IDLE_MS },
+    );
   }
   return limit; // there may be another
 };

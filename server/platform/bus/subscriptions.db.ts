@@ -8,9 +8,17 @@ export interface SubscriptionRow {
 }
 
 /** The version's row first, always: two transactions that change several subscriptions cannot wait for each other. */
-const raiseVersion = async (tx: Tx): Promise<void> => {
+export const raiseVersion = async (tx: Tx): Promise<void> => {
   await tx`update platform.versions set version = version + 1 where name = 'subscriptions'`;
 };
+
+/** Until the transaction ends nobody else makes or removes what the broker has for a subscription. */
+export const lockSubscription = async (tx: Tx, name: string): Promise<void> => {
+  await tx`select pg_advisory_xact_lock(hashtextextended(${`bus/${name}`}, 0))`;
+};
+
+/** For so long the broker may take over one subscription, while it is locked. */
+export const BROKER_IDLE_MS = 60_000;
 
 /** Rises with every change of a subscription, in its transaction. */
 export const readVersion = async (query: Query): Promise<number> => {

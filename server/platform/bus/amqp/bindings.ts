@@ -6,11 +6,8 @@ import type { ChannelModel } from 'amqplib';
 import { type Db, type Tx, json } from '../../../db/sql.ts';
 import type { Log } from '../../log.ts';
 import type { Binding } from '../bus.ts';
-import type { RefusedBinding } from '../subscriptions.db.ts';
+import { BROKER_IDLE_MS, lockSubscription, type RefusedBinding } from '../subscriptions.db.ts';
 import { bindAll, declareQueues, queueName, unbindAll, withChannel } from './topology.ts';
-
-/** For so long the broker may take over one subscription's bindings, while its row is locked. */
-const BROKER_IDLE_MS = 60_000;
 
 export interface BindingsCtx {
   readonly db: Db;
@@ -69,7 +66,7 @@ const getBindings = async (db: Db, name: string): Promise<BindingsRow | undefine
 /** Declares the queues of one subscription and makes its bindings what they shall be; `all` binds again what should be bound already. */
 const bindOne = async ({ db, log, user, oneAtATime }: BindingsCtx, connection: ChannelModel, name: string, all: boolean): Promise<void> => {
   const work = async (lock: Tx): Promise<void> => {
-    await lock`select pg_advisory_xact_lock(hashtextextended(${`bus/${name}`}, 0))`;
+    await lockSubscription(lock, name);
     const row = await getBindings(db, name);
     if (!row) {
       return;
