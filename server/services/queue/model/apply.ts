@@ -353,16 +353,18 @@ const ofGroup = (world: World, operation: Extract<Operation, { kind: 'seal' | 'c
 
 /** Claims that run out, then deadlines. */
 const wait = (world: World, nowMs: number): void => {
-  const tasks = (): Task[] => world.active().map(id => world.task(id) as Task);
-  for (const task of tasks()) {
+  for (const id of world.active()) {
+    const task = world.task(id) as Task; // the end of one before may have changed it
     const run = task.runs.at(-1);
     if (run?.state === 'running' && Date.parse(run.takenUntil as string) <= nowMs && task.deadlineMs > nowMs) {
       endRun(world, task, 'exception', 'claim-expired', nowMs);
     }
   }
-  const late = tasks().filter(task => task.deadlineMs <= nowMs - DEADLINE_DELAY_MS);
-  for (const { taskId } of late) {
-    giveUp(world, world.task(taskId) as Task, 'deadline-exceeded', nowMs);
+  for (const id of world.active()) {
+    const task = world.task(id) as Task;
+    if (task.deadlineMs <= nowMs - DEADLINE_DELAY_MS) {
+      giveUp(world, task, 'deadline-exceeded', nowMs);
+    }
   }
 };
 

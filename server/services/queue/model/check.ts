@@ -13,6 +13,8 @@ export interface Observed {
   readonly events: readonly BusEvent[];
   /** Asks for present statuses, by task id. */
   readonly statuses: (taskIds: readonly string[]) => Promise<ReadonlyMap<string, unknown>>;
+  /** Asks what tasks still wait for: no answer tells, but it decides what follows. */
+  readonly unmet: (tasks: readonly Task[]) => Promise<ReadonlyMap<string, readonly string[]>>;
 }
 
 /** What was seen and what no order of the round explains. */
@@ -95,6 +97,7 @@ export const explainRound = async (world: World, round: Round, observed: Observe
   let reached = 0;
   let closest = 'no order of the operations gives these answers';
   const statuses = new Map<string, unknown>();
+  const unmet = new Map<string, readonly string[]>();
 
   const agrees = async (end: World): Promise<boolean> => {
     const expected = modelByTask(end.events);
@@ -109,15 +112,22 @@ export const explainRound = async (world: World, round: Round, observed: Observe
       closest = `resolved groups: expected ${JSON.stringify([...end.groupsResolved])}, saw ${JSON.stringify([...seen.groups])}`;
       return false;
     }
-    const changed = chainOf(world, end).flatMap(each => each.changed());
+    const changed = [...new Set(chainOf(world, end).flatMap(each => each.changed()))];
     const unknown = changed.filter(id => !statuses.has(id));
     if (unknown.length > 0) {
       (await observed.statuses(unknown)).forEach((status, id) => statuses.set(id, status));
+      (await observed.unmet(unknown.map(id => end.task(id) as Task))).forEach((ids, id) => unmet.set(id, ids));
     }
-    for (const id of new Set(changed)) {
-      const expectedStatus = statusOf(end.task(id) as never);
+    for (const id of changed) {
+      const task = end.task(id) as Task;
+      const expectedStatus = statusOf(task);
       if (!same(statuses.get(id), expectedStatus)) {
         closest = `status of ${id}: expected ${JSON.stringify(expectedStatus)}, is ${JSON.stringify(statuses.get(id))}`;
+        return false;
+      }
+      const waitsFor = unmet.get(id) ?? [];
+      if (!same(waitsFor, task.unmet.toSorted())) {
+        closest = `unmet dependencies of ${id}: expected ${JSON.stringify(task.unmet)}, are ${JSON.stringify(waitsFor)}`;
         return false;
       }
     }

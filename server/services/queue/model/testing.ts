@@ -8,7 +8,7 @@ import { type QueueServer, aTask, findBreaches, withQueue } from '../testing.ts'
 import type { Answer } from './apply.ts';
 import { Divergence, explainRound } from './check.ts';
 import { type NewTaskOperation, type Operation, type Round, chooseRound } from './operations.ts';
-import { World } from './world.ts';
+import { type Task, World } from './world.ts';
 
 /** Changes a fresh database so that the queue does something wrong: for tests of this test. */
 export type Plant = (server: QueueServer) => Promise<void>;
@@ -139,11 +139,26 @@ const statusesOf =
     return new Map(statuses.map(({ taskId, status }) => [taskId, status]));
   };
 
+const unmetOf =
+  ({ db }: QueueServer) =>
+  async (tasks: readonly Task[]): Promise<Map<string, string[]>> => {
+    const edges = tasks.flatMap(({ taskId, dependencies }) => dependencies.map(required => ({ dependent: taskId, required })));
+    const rows =
+      edges.length === 0
+        ? []
+        : await db<{ dependent: string; required: string }>`
+            select d.dependent, d.required
+            from unnest(${edges.map(each => each.required)}::text[], ${edges.map(each => each.dependent)}::text[]) as e(required, dependent)
+            join queue.deps d on d.required = e.required and d.dependent = e.dependent
+            where not d.satisfied order by d.required`;
+    return new Map([...Map.groupBy(rows, row => row.dependent)].map(([id, unmet]) => [id, unmet.map(({ required }) => required)]));
+  };
+
 const playRound = async (server: QueueServer, world: World, round: Round): Promise<void> => {
   server.clock.advance({ ms: 1 });
   const { answers, nowMs } = await sendRound(server, round);
   const events = await server.drain();
-  await explainRound(world, round, { answers, events, statuses: statusesOf(server) }, nowMs);
+  await explainRound(world, round, { answers, events, statuses: statusesOf(server), unmet: unmetOf(server) }, nowMs);
 };
 
 const requireNoBreaches = async (server: QueueServer): Promise<void> => {
