@@ -138,7 +138,7 @@ await suitesOfTheirOwn({ isWanted, tell, times, stored: Math.max(100_000, Math.r
 
 const text = `# Results
 
-Measured by \`npm run bench\`${options.quick ? ' -- --quick' : ''} on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores (${os.cpus()[0]?.model ?? '?'}), ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}, Node ${process.version}.
+Measured by \`npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\` on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores (${os.cpus()[0]?.model ?? '?'}), ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}, Node ${process.version}.
 Server, Postgres (\`fsync\` and \`synchronous_commit\` on) and load generator share these cores. Definitions have about 2 KB. CPU is milliseconds of processor time
 per item: server + Postgres + generator. Rates move by some 10 % from run to run.
 
