@@ -1,7 +1,7 @@
 /**
  * Installs the servers and the Python client that tests need, where it may (Debian, root), and requires them; runs `npm run check` and `npm test` and prints
- * the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was skipped is named, and what ended without a result counts as
- * failed.
+ * the totals of both as the last line: `N passed, N failed`. Each check counts as one. What was skipped is named, what ended without a result counts as
+ * failed, and every failure is told once more, in short, right above the totals.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -15,7 +15,12 @@ interface Report {
   numPassedTests: number;
   numFailedTests: number;
   success: boolean;
-  testResults: { name: string; status: string; message?: string; assertionResults: { fullName: string; status: string }[] }[];
+  testResults: {
+    name: string;
+    status: string;
+    message?: string;
+    assertionResults: { fullName: string; status: string; failureMessages?: string[] }[];
+  }[];
 }
 
 /** Runs npm with its output shown, and returns that output and the exit status. */
@@ -56,6 +61,11 @@ process.env['TASKCLUSTER_TEST_REQUIRE'] = '1';
 
 let passed = 0;
 let failed = 0;
+/** What failed, each with its beginning: where only the end of the output is kept, that is what must be there. */
+const failures: string[] = [];
+const MAX_MESSAGE = 2_000;
+const inShort = (message: string): string =>
+  message.length <= MAX_MESSAGE ? message : `${message.slice(0, MAX_MESSAGE)}… (${message.length} characters)`;
 
 const check = await runNpm(['run', '--silent', 'check']);
 const checksPassed = check.output.match(/^ok {5}\w+ \(/gm)?.length ?? 0;
@@ -78,11 +88,13 @@ try {
     let testsFailed = report.numFailedTests;
     for (const file of report.testResults) {
       if (file.status === 'failed' && !file.assertionResults.some(result => result.status === 'failed')) {
-        console.log(`Failed as a whole: ${file.name} ${file.message ?? ''}`);
+        failures.push(`${file.name} failed as a whole: ${file.message ?? ''}`);
         testsFailed += 1;
       }
       for (const result of file.assertionResults) {
-        if (!['passed', 'failed'].includes(result.status)) {
+        if (result.status === 'failed') {
+          failures.push(`${file.name}: ${result.fullName}\n${(result.failureMessages ?? []).join('\n')}`);
+        } else if (result.status !== 'passed') {
           console.log(`Not run (${result.status}): ${file.name}: ${result.fullName}`);
         }
       }
@@ -95,5 +107,6 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
+failures.forEach(failure => console.log(`FAILED ${inShort(failure)}\n`));
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
