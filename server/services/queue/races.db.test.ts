@@ -100,6 +100,21 @@ describe('two processes', () => {
     expect(await findBreaches(one)).toEqual([]);
   });
 
+  test('a run that is moved behind another one is not handed out at its former place', async () => {
+    for (let round = 0; round < 500; round++) {
+      const taskQueueId = `prov/moved-${round}`;
+      const moved = await one.create({ taskQueueId, priority: 'low' });
+      const other = await one.create({ taskQueueId, priority: 'very-low' });
+      const [, { tasks }] = await Promise.all([
+        one.queue.changeTaskPriority({ taskId: moved }, { newPriority: 'lowest' }),
+        late(round % 12).then(() => one.queue.claimWork({ taskQueueId }, { ...aWorker(), tasks: 1 })),
+      ]);
+      const claimed = tasks.map(({ status }) => [status.taskId, status.priority]);
+      expect([[[moved, 'low']], [[other, 'very-low']]]).toContainEqual(claimed);
+    }
+    expect(await findBreaches(one)).toEqual([]);
+  });
+
   test('the first tasks of a group, by two schedulers: one of them has it', async () => {
     for (let round = 0; round < 30; round++) {
       const taskGroupId = one.newId();

@@ -139,6 +139,10 @@ export const claimOne = async (
   return (rows[0] as { status: string }).status;
 };
 
+/**
+ * The place in line is taken away and made anew: workers who look meanwhile pass the run over. Were it updated, one whose look at the line began before
+ * the commit would be handed the run at its former place.
+ */
 const CHANGE_PRIORITIES = `
 with w as materialized (
   select i.task_id, t.priority from unnest($1::text[]) as i(task_id) cross join lateral (
@@ -147,9 +151,12 @@ with w as materialized (
 ), u as (
   update queue.tasks t set priority = $2::int2 from w where t.task_id = w.task_id
   returning t.task_id, t.task_queue_id, t.pending_seq, w.priority as old_priority
+), d as (
+  delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.old_priority and p.seq = u.pending_seq
+  returning p.task_queue_id, p.seq, p.task_id, p.run_id, p.deadline, p.inserted
 ), p as (
-  update queue.pending p set priority = $2::int2 from u
-  where p.task_queue_id = u.task_queue_id and p.priority = u.old_priority and p.seq = u.pending_seq
+  insert into queue.pending (task_queue_id, priority, seq, task_id, run_id, deadline, inserted)
+  select d.task_queue_id, $2::int2, d.seq, d.task_id, d.run_id, d.deadline, d.inserted from d
 ), h as (
   insert into queue.task_changes (task_id, at, kind, of_group, client_id, old_priority, new_priority)
   select u.task_id, $3::text::timestamptz, 'priority', $4::bool, $5::text, u.old_priority, $2::int2 from u
