@@ -66,4 +66,52 @@ describe('the batcher', () => {
     await batcher.drain();
     expect(batcher.size).toBe(0);
   });
+
+  describe('that gathers', () => {
+    const turns = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        await new Promise(resolve => setImmediate(resolve));
+      }
+    };
+    const gathering = () => {
+      const batches: string[][] = [];
+      const batcher = makeBatcher<string, string>({
+        gatherTurns: 4,
+        flush: items => {
+          batches.push([...items]);
+          return Promise.resolve(items);
+        },
+      });
+      return { batcher, batches };
+    };
+
+    it('waits for callers who were just answered, up to so many turns after each other', async () => {
+      const { batcher, batches } = gathering();
+      const caller = async (name: string, pause: number): Promise<void> => {
+        await batcher.add(`${name}1`);
+        await turns(pause);
+        await batcher.add(`${name}2`);
+      };
+      await Promise.all([caller('a', 0), caller('b', 3), caller('c', 6), caller('d', 40)]);
+      expect(batches).toEqual([['a1', 'b1', 'c1', 'd1'], ['a2', 'b2', 'c2'], ['d2']]);
+    });
+
+    it('waits no longer when all have come, and not for one or two', async () => {
+      const { batcher, batches } = gathering();
+      await Promise.all(['a', 'b', 'c'].map(name => batcher.add(name)));
+      await turns(1);
+      const all = ['d', 'e', 'f'].map(name => batcher.add(name));
+      await turns(1);
+      expect(batches).toEqual([
+        ['a', 'b', 'c'],
+        ['d', 'e', 'f'],
+      ]);
+      await Promise.all(all);
+      await turns(10);
+      await batcher.add('g');
+      void batcher.add('h');
+      await turns(1);
+      expect(batches.slice(2)).toEqual([['g'], ['h']]);
+    });
+  });
 });

@@ -19,6 +19,11 @@ export interface BatcherOptions<Item, Outcome> {
   readonly flush: (items: readonly Item[]) => Promise<readonly (Outcome | Error)[]>;
   /** Two items with the same key never share a batch (for example: the same task). */
   readonly key?: (item: Item) => string | undefined;
+  /**
+   * Between two batches callers who have just been answered are waited for, as they are about to ask again: until as many have come as there were, or
+   * for so many turns of the event loop nobody came. Where a batch costs more than an item, fewer and larger ones are faster. Default 0: not at all.
+   */
+  readonly gatherTurns?: number;
 }
 
 let most = Number.POSITIVE_INFINITY;
@@ -27,12 +32,22 @@ export const limitBatches = (items: number): void => {
   most = items;
 };
 
+/** Fewer callers at work than these are never waited for: what they save is less than the wait. */
+const MIN_GATHERED = 3;
+/** Of the callers who were at work. */
+const SHARE_GATHERED = 0.9;
+
 type Waiting<Item, Outcome> = { item: Item; resolve: (outcome: Outcome) => void; reject: (error: unknown) => void };
 
 /**
  * If a batch as a whole fails, its items are run one by one: one bad item never fails its neighbours.
  */
-export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
+export const makeBatcher = <Item, Outcome>({
+  max = 200,
+  flush,
+  key,
+  gatherTurns = 0,
+}: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
   let waiting: Waiting<Item, Outcome>[] = [];
   let inFlight = 0;
   let scheduled = false;
@@ -106,8 +121,33 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key }: BatcherOpt
     inFlight = batch.length;
     void runBatch(batch).finally(() => {
       inFlight = 0;
-      next();
+      const callers = batch.length + waiting.length;
+      if (gatherTurns > 0 && callers >= MIN_GATHERED) {
+        scheduled = true;
+        gather(Math.min(callers * SHARE_GATHERED, max, most));
+      } else {
+        next();
+      }
     });
+  };
+
+  /** Starts the next batch when that many are waiting, or nobody comes any more. */
+  const gather = (wanted: number): void => {
+    let seen = waiting.length;
+    let turnsLeft = gatherTurns;
+    const look = (): void => {
+      if (waiting.length > seen) {
+        seen = waiting.length;
+        turnsLeft = gatherTurns;
+      }
+      turnsLeft -= 1;
+      if (waiting.length >= wanted || turnsLeft < 0) {
+        next();
+      } else {
+        setImmediate(look);
+      }
+    };
+    look();
   };
 
   return {

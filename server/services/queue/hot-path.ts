@@ -71,6 +71,8 @@ const LATER = Symbol('later');
 type Outcome = Created | EndedRow | Reclaimed | typeof LATER | undefined;
 
 const MAX_BATCH = 200;
+/** A fraction of a millisecond, if nothing happens. */
+const GATHER_TURNS = 40;
 /** Most runs of a busy queue are over before this: then nothing has to be noted. */
 const NOTE_DELAY_MS = 250;
 /** A task with more dependencies goes alone, on another connection. */
@@ -274,7 +276,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     );
   };
 
-  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({ max: MAX_BATCH, key: itemKey, flush });
+  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({ max: MAX_BATCH, key: itemKey, flush, gatherTurns: GATHER_TURNS });
 
   return {
     create: async task => {
