@@ -4,7 +4,8 @@ import { type Binding, type Bus, type Subscription, bindingsMatch } from './bus.
 
 export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
   const subscriptions: Subscription[] = [];
-  const bindings = new Map<string, readonly Binding[]>();
+  const bindings = new Map<string, { readonly order: number; readonly wanted: readonly Binding[] }>();
+  let changes = 0;
   let work: Promise<void> = Promise.resolve();
 
   return {
@@ -16,7 +17,7 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
     delivered: events => {
       for (const event of events) {
         for (const subscription of subscriptions) {
-          if (bindingsMatch(bindings.get(subscription.name) ?? [], event)) {
+          if (bindingsMatch(bindings.get(subscription.name)?.wanted ?? [], event)) {
             work = work.then(() => db.tx(tx => subscription.handle(event, tx)));
           }
         }
@@ -25,12 +26,19 @@ export const openMemoryBus = (db: Db): Bus & { settled(): Promise<void> } => {
     subscribe: subscription => {
       subscriptions.push(subscription);
       if (subscription.bindings !== 'stored') {
-        bindings.set(subscription.name, subscription.bindings);
+        bindings.set(subscription.name, { order: 0, wanted: subscription.bindings });
       }
       return Promise.resolve();
     },
     rebind: (tx, name, wanted) => {
-      tx.afterCommit(() => void bindings.set(name, wanted));
+      changes += 1;
+      const order = changes;
+      tx.afterCommit(() => {
+        // Postgres lets the next one go on before it answers the commit: the answers may come in another order
+        if (order > (bindings.get(name)?.order ?? 0)) {
+          bindings.set(name, { order, wanted });
+        }
+      });
       return Promise.resolve();
     },
     close: () => work,
