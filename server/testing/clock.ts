@@ -27,8 +27,12 @@ const turns = async (): Promise<void> => {
   }
 };
 
-/** Starts at `startMs` (default: the test's present, so that real certificates and databases agree). */
-export const makeFakeClock = (startMs: number = Date.now()): FakeClock => {
+const DAY_MS = 86_400_000;
+/** Of the present day, in UTC: near enough for real certificates and databases, and no test meets midnight by chance. */
+const noonMs = (): number => (Math.floor(Date.now() / DAY_MS) + 0.5) * DAY_MS;
+
+/** Starts at `startMs` (default: at noon). */
+export const makeFakeClock = (startMs: number = noonMs()): FakeClock => {
   let nowMs = startMs;
   let order = 0;
   const timers = new Set<{ atMs: number; order: number; callback: () => void }>();
@@ -62,6 +66,9 @@ export const makeFakeClock = (startMs: number = Date.now()): FakeClock => {
     },
   };
 };
+
+/** At the present: for what real servers and clients sign and check with clocks of their own. */
+export const presentClock = (): FakeClock => makeFakeClock(systemClock.nowMs());
 
 /** A clock that runs by itself, `times` faster than the system's: for what waits in earnest, where the test cannot say when. */
 export const makeFastClock = (times: number): Clock => {

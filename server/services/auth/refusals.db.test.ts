@@ -7,6 +7,7 @@ import { defineApi, type ScopeTemplate } from '@tscluster/api/define.ts';
 import { object, schema, set, string, boolean } from '@tscluster/api/schema.ts';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Service, serve } from '../../platform/service.ts';
+import { presentClock } from '../../testing/clock.ts';
 import { withServer } from '../../testing/server.ts';
 import { auth } from './service.ts';
 import { FUTURE, ROOT } from './testing.ts';
@@ -66,7 +67,7 @@ interface Refusal {
 }
 
 const start = async () => {
-  const server = await withServer([auth, guarded], { split: false });
+  const server = await withServer([auth, guarded], { split: false, clock: presentClock() });
   const root = server.client(authApi, { credentials: ROOT });
   const make = async (clientId: string, scopes: string[]): Promise<Credentials> => {
     const { accessToken } = await root.createClient({ clientId }, { expires: FUTURE, description: '', scopes });

@@ -9,6 +9,7 @@ import { plainSlugid } from '@tscluster/client/clock.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Log } from '../../platform/log.ts';
 import { bucketSettings, S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../testing/s3.ts';
+import { presentClock } from '../../testing/clock.ts';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectExpiry, type ExpiryCtx } from './expiry.ts';
 import { objectService } from './service.ts';
@@ -41,6 +42,7 @@ const log = { debug: write, info: write, warn: write, error: write } as unknown 
 const start = (backends: object, options: Parameters<typeof withServer>[1] = {}): Promise<TestServer> =>
   withServer([objectService], {
     log,
+    clock: presentClock(),
     ...options,
     environment: {
       OBJECTS_FOLDER: dir,

@@ -10,6 +10,7 @@ import type { Client } from '@tscluster/client/client.ts';
 import { slugid } from '@tscluster/client/clock.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { artifactSettings, bucketSettings, startS3, type TestS3 } from '../../testing/s3.ts';
+import { presentClock } from '../../testing/clock.ts';
 import { seededRandom, type TestServer, withServer } from '../../testing/server.ts';
 import { objectService } from '../object/service.ts';
 import { artifactExpiry } from './artifacts-expiry.ts';
@@ -27,6 +28,7 @@ const random = seededRandom(10);
 
 const start = (environment: Record<string, string> = {}, options: Parameters<typeof withServer>[1] = {}): Promise<TestServer> =>
   withServer([objectService, queueService], {
+    clock: presentClock(),
     ...options,
     environment: {
       OBJECTS_FOLDER: dir,

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Log } from '../../../platform/log.ts';
 import { signMirrorUrl } from '../../../platform/mirror/mirror-url.ts';
 import { bucketSettings, S3_ACCESS_KEY, S3_SECRET_KEY, startS3, type TestS3 } from '../../../testing/s3.ts';
+import { presentClock } from '../../../testing/clock.ts';
 import { seededRandom, type TestServer, withServer } from '../../../testing/server.ts';
 import { objectExpiry } from '../expiry.ts';
 import type { ObjectCtx } from '../handlers.ts';
@@ -44,6 +45,7 @@ const mirrors = () => ({
 const start = (environment: Record<string, string> = {}, options: Parameters<typeof withServer>[1] = {}): Promise<TestServer> =>
   withServer([objectService], {
     log,
+    clock: presentClock(),
     ...options,
     environment: {
       OBJECTS_FOLDER: dir,

@@ -158,9 +158,10 @@ test('random graphs', async () => {
       expect(wholeClaims.toSorted()).toEqual(singleClaims.toSorted());
       expect((await describeGroup(whole)).byNode).toEqual((await describeGroup(single)).byNode);
       if (!isReversed) {
-        // what the order of creation decides
+        // what the order of creation decides; those that are released together have no order
+        const waited = new Set(wholeGroup.byNode.flatMap((text, i) => (text.includes('"state":"pending"') ? [`"<node ${i}>"`] : [])));
         expect(wholeGroup.group).toBe(singleGroup.group);
-        expect(wholeClaims).toEqual(singleClaims);
+        expect(wholeClaims.filter(node => waited.has(node))).toEqual(singleClaims.filter(node => waited.has(node)));
       }
     }),
     { numRuns: 40 },
