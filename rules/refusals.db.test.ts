@@ -17,6 +17,7 @@ import { ApiCallError } from '@tscluster/client/client.ts';
 import { systemClock } from '@tscluster/client/clock.ts';
 import { createTemporaryCredentials } from '@tscluster/server/platform/temporary-credentials.ts';
 import { allServices } from '@tscluster/server/services/all.ts';
+import { presentClock } from '@tscluster/server/testing/clock.ts';
 import { type TestServer, withServer } from '@tscluster/server/testing/server.ts';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeResolver, sampleOf } from './sample.ts';
@@ -51,7 +52,7 @@ const PARAMS: Readonly<Record<string, string>> = {
   prefix: 'prefix/',
 };
 
-// the fake clock starts at the test's present
+// the server's clock starts at the present
 const inHours = (hours: number): string => new Date(systemClock.nowMs() + hours * 3_600_000).toISOString();
 
 const definition = {
@@ -168,7 +169,7 @@ beforeAll(async () => {
   // those that work by themselves would change rows meanwhile
   server = await withServer(
     allServices.filter(({ name }) => name !== 'built-in-workers'),
-    { environment: { STATIC_CLIENTS: '[]', OBJECTS_FOLDER: objects } },
+    { clock: presentClock(), environment: { STATIC_CLIENTS: '[]', OBJECTS_FOLDER: objects } },
   );
   const root = <A extends Api>(api: A) => server.client(api, { credentials: ROOT });
   const future = inHours(24 * 365);

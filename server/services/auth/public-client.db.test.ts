@@ -5,12 +5,13 @@ import type { PublicClient } from 'taskcluster-client';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { authApi } from '@tscluster/api/auth/api.ts';
 import type { AuthServer } from './testing.ts';
+import { presentClock } from '../../testing/clock.ts';
 import { FUTURE, ROOT, withAuth } from './testing.ts';
 
 let server: AuthServer;
 let rootUrl: string;
 beforeAll(async () => {
-  server = await withAuth();
+  server = await withAuth({ clock: presentClock() });
   await server.server.app.listen({ port: 0, host: '127.0.0.1' });
   rootUrl = `http://127.0.0.1:${(server.server.app.server.address() as AddressInfo).port}`;
 });

@@ -98,7 +98,10 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
     }
   };
 
-  /** Those of a queue who are to get places, in the order of the line, and how many places. */
+  /**
+   * Those of a queue who are to get places, in the order of the line, and how many places: as many as they want, as more runs may become pending in the
+   * batch than are known beforehand (the dependents of one that ends in it).
+   */
   const candidates = (line: ReadonlySet<Entry>, asked: readonly Entry[], newRuns: number): { entries: Entry[]; places: number } => {
     const entries = new Set<Entry>();
     let places = 0;
@@ -111,14 +114,13 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
         places += entry.want;
       }
     }
-    places = Math.min(places, newRuns);
     for (const entry of asked) {
       if (!entries.has(entry) && !isExcluded(entry)) {
         entries.add(entry);
+        places += entry.want;
       }
     }
-    const wanted = [...entries].reduce((sum, entry) => sum + entry.want, 0);
-    return { entries: [...entries], places: Math.min(asked.length > 0 ? wanted : places, MAX_PLACES) };
+    return { entries: [...entries], places: Math.min(places, MAX_PLACES) };
   };
 
   return {

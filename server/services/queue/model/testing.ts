@@ -230,11 +230,17 @@ const replay = (rounds: readonly Round[], plant?: Plant): Promise<Divergence | u
 
 const MAX_REPLAYS = 60;
 
-/** Leaves out what the failure does not need (delta debugging: halves, quarters, … of the rounds). */
+/**
+ * Leaves out what the failure does not need (delta debugging: halves, quarters, … of the rounds). What does not fail when it is played once more was
+ * luck, and all of it stays.
+ */
 const shrink = async (
   rounds: readonly Round[],
   plant?: Plant,
 ): Promise<{ rounds: readonly Round[]; divergence: Divergence | undefined }> => {
+  if (!(await replay(rounds, plant))) {
+    return { rounds, divergence: undefined };
+  }
   let kept = rounds;
   let divergence: Divergence | undefined;
   let replays = 0;
@@ -273,6 +279,13 @@ export const runModel = async (seed: number, operations: number, plant?: Plant):
   return { seed, found: rounds.length, divergence: shrunk.divergence ?? divergence, rounds: shrunk.rounds };
 };
 
+const MAX_SHOWN = 40;
+
 /** A failure for people. */
 export const describeFailure = ({ seed, divergence, rounds }: Failure): string =>
-  `MODEL_SEED=${seed} fails: ${divergence.message}\n\nThe fewest rounds that fail:\n${rounds.map(round => JSON.stringify(round)).join('\n')}`;
+  [
+    `MODEL_SEED=${seed} fails: ${divergence.message}`,
+    '',
+    rounds.length <= MAX_SHOWN ? 'The fewest rounds that fail:' : `The last ${MAX_SHOWN} of ${rounds.length} rounds:`,
+    ...rounds.slice(-MAX_SHOWN).map(round => JSON.stringify(round)),
+  ].join('\n');
