@@ -57,7 +57,7 @@ describe('subscriptions of other processes', () => {
     await other.subscribe(late);
     await write(db, event(2), event(3));
     await relay.drain();
-    await expect.poll(() => late.got, { timeout: 60_000 }).toEqual([2, 3]);
+    await expect.poll(() => late.got).toEqual([2, 3]);
   });
 
   it('follow new bindings from the commit on, and not before', async () => {
@@ -78,7 +78,7 @@ describe('subscriptions of other processes', () => {
       .catch(() => undefined);
     await write(db, event(2), event(3));
     await relay.drain();
-    await expect.poll(() => subscription.got, { timeout: 60_000 }).toEqual([2, 2]);
+    await expect.poll(() => subscription.got).toEqual([2, 2]);
   });
 
   it('keep stored bindings when a process begins to serve them again', async () => {
@@ -90,7 +90,7 @@ describe('subscriptions of other processes', () => {
     const relay = relayOn(db, first);
     await write(db, event(1));
     await relay.drain();
-    await expect.poll(() => subscription.got, { timeout: 60_000 }).toEqual([1]);
+    await expect.poll(() => subscription.got).toEqual([1]);
   });
 
   it('may all change at once, each with the others', async () => {
@@ -141,7 +141,7 @@ describe('several processes that serve one subscription', () => {
     }
     await relay.drain();
     const effects = async (): Promise<number[]> => (await db<{ n: number }>`select n from effects order by seq`).map(row => row.n);
-    await expect.poll(async () => (await effects()).length, { timeout: 60_000 }).toBe(COUNT);
+    await expect.poll(async () => (await effects()).length).toBe(COUNT);
     expect(await effects()).toEqual(all);
     expect(lost.size).toBe(COUNT / 10);
     expect(await db`select * from platform.deliveries`).toEqual([]);
@@ -161,7 +161,7 @@ describe('several processes that serve one subscription', () => {
     const relay = relayOn(db, openBus(db));
     await write(db, event(1), event(2));
     await relay.drain();
-    await expect.poll(() => tries.map(({ n }) => n), { timeout: 60_000 }).toEqual([1, 1, 1, 1, 1, 2]);
+    await expect.poll(() => tries.map(({ n }) => n)).toEqual([1, 1, 1, 1, 1, 2]);
     const pauses = tries.slice(1, 5).map(({ ms }, i) => ms - (tries[i]?.ms ?? 0));
     pauses.forEach((ms, i) => expect(ms).toBeGreaterThanOrEqual(1_000 * 2 ** i));
     const dead = await db<{
@@ -194,7 +194,7 @@ describe('several processes that serve one subscription', () => {
         await Promise.resolve();
       },
     });
-    await expect.poll(() => done, { timeout: 60_000 }).toEqual(all.filter(n => n !== 50));
+    await expect.poll(() => done).toEqual(all.filter(n => n !== 50));
     expect(sizes[0]).toBe(100);
     expect(await db`select event_id from platform.dead_letters`).toHaveLength(1);
   });
@@ -239,7 +239,7 @@ describe('what nobody needs any more', () => {
     }
     await relay.drain();
     expect(await countDeliveries(db, 'test/gone')).toBe(7_000);
-    await expect.poll(() => alive.got.length, { timeout: 60_000 }).toBe(7_000);
+    await expect.poll(() => alive.got.length).toBe(7_000);
     clock.advance({ days: 6 });
     await clock.tick({ minutes: 30 });
     expect(await names(db)).toEqual(['test/alive', 'test/gone']);
@@ -249,13 +249,13 @@ describe('what nobody needs any more', () => {
     expect(await countDeliveries(db, 'test/gone')).toBe(0);
     await write(db, event(8_000));
     await relay.drain();
-    await expect.poll(() => alive.got.length, { timeout: 60_000 }).toBe(7_001);
+    await expect.poll(() => alive.got.length).toBe(7_001);
     // when its service comes back it begins anew
     const back = recorder('test/gone');
     await openBus(db).subscribe(back);
     await write(db, event(8_001));
     await relay.drain();
-    await expect.poll(() => back.got, { timeout: 60_000 }).toEqual([8_001]);
+    await expect.poll(() => back.got).toEqual([8_001]);
   });
 
   it('stays, after a stop of everything for longer than that, until the other processes had time to come back', async () => {
@@ -285,7 +285,7 @@ describe('what nobody needs any more', () => {
       await db`select event_id from platform.handled`,
       await db`select event_id from platform.dead_letters`,
     ];
-    await expect.poll(left, { timeout: 60_000 }).toEqual([[{ eventId: '2-0' }], [{ eventId: '2-0' }]]);
+    await expect.poll(left).toEqual([[{ eventId: '2-0' }], [{ eventId: '2-0' }]]);
   });
 });
 

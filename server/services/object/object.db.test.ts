@@ -241,7 +241,7 @@ test('data inline that comes while the upload ends is refused', async () => {
   const waiting = async (): Promise<unknown> =>
     server.db`select 1 as one from pg_locks
       where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`;
-  await expect.poll(waiting, { timeout: 60_000 }).toEqual([{ one: 1 }]);
+  await expect.poll(waiting).toEqual([{ one: 1 }]);
   await objects.finishUpload({ name }, { projectId: 'p', uploadId: upload.uploadId });
   released.resolve();
   await holding;

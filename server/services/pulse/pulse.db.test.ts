@@ -143,7 +143,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
       await channel.bindQueue('queue/my-tool/inbox', 'exchange/taskcluster-queue/v1/task-completed', 'primary.#');
       owner.publish('exchange/taskcluster-queue/v1/task-completed', 'primary.x', Buffer.from('{}'));
       channel.publish('exchange/my-tool/events', 'x', Buffer.from('{}'));
-      await expect.poll(async () => (await channel.checkQueue('queue/my-tool/inbox')).messageCount, { timeout: 60_000 }).toBe(2);
+      await expect.poll(async () => (await channel.checkQueue('queue/my-tool/inbox')).messageCount).toBe(2);
 
       await expect((await openChannel(connection)).assertQueue('inbox')).rejects.toMatchObject(refused);
       await expect((await openChannel(connection)).assertQueue('queue/my-tool-2/inbox')).rejects.toMatchObject(refused);
@@ -448,12 +448,12 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
     own.once('close', () => ends.push('own'));
     stranger.once('close', () => ends.push('stranger'));
     const shown = async (): Promise<string[]> => (await rabbit.api<{ user: string }[]>('GET', '/connections')).map(({ user }) => user);
-    await expect.poll(shown, { timeout: 60_000 }).toEqual(expect.arrayContaining(['old-1', 'stranger-1']));
+    await expect.poll(shown).toEqual(expect.arrayContaining(['old-1', 'stranger-1']));
     await runMonitor();
     expect(ends).toEqual([]);
     await runMonitor(121 * MINUTE_MS);
-    await expect.poll(() => ends, { timeout: 60_000 }).toEqual(['own']);
-    await expect.poll(shown, { timeout: 60_000 }).toContain('stranger-1');
+    await expect.poll(() => ends).toEqual(['own']);
+    await expect.poll(shown).toContain('stranger-1');
   });
 
   test('the contact is told of a queue that grows and of its recovery; one that is far too long is deleted', async () => {
@@ -478,7 +478,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
     await send(10);
     expect(await subjects()).toEqual([]);
     await send(1);
-    await expect.poll(subjects, { timeout: 60_000 }).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big is too long']);
+    await expect.poll(subjects).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big is too long']);
     expect(await subjects()).toEqual([]);
     await channel.purgeQueue('queue/growing/big');
     await expect
@@ -486,7 +486,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
       .toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big has recovered']);
     expect(await subjects()).toEqual([]);
     await send(21);
-    await expect.poll(subjects, { timeout: 60_000 }).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big was deleted']);
+    await expect.poll(subjects).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big was deleted']);
     expect(await subjects()).toEqual([]);
     expect(await namesOf('queues', 'queue/growing/')).toEqual([]);
     expect(await namesOf('queues', 'queue/not-claimed/')).toEqual(['queue/not-claimed/big']);

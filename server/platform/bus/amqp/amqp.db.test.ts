@@ -35,7 +35,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     await write(db, event(1), event(2));
     await write(db, event(3));
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 2, 3]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1, 2, 3]);
     expect(subscription.got[0]).toEqual({ id: expect.stringMatching(/^\d+-0$/), ...event(1) });
   });
 
@@ -59,7 +59,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     }
     const left = async (): Promise<number> =>
       (await rabbit.api<unknown[]>('GET', `/vhosts/${encodeURIComponent(name)}/connections`)).length;
-    await expect.poll(left, { timeout: 60_000 }).toBe(0);
+    await expect.poll(left).toBe(0);
   });
 
   it('sends what any consumer of Taskcluster expects, on a durable topic exchange for each kind of event', async () => {
@@ -77,7 +77,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     );
     await relay.drain();
     for (const [n, got] of strangers.entries()) {
-      await expect.poll(() => got.length, { timeout: 60_000 }).toBe(1);
+      await expect.poll(() => got.length).toBe(1);
       const { fields, properties, content } = got[0] as ConsumeMessage;
       expect(content.toString('utf8')).toBe(JSON.stringify({ n, text: 'ü' }));
       expect(fields).toMatchObject({ exchange: names[n], routingKey: `primary.task-${n}`, redelivered: false });
@@ -105,8 +105,8 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     const byEither = await listenTo(url, EXCHANGE, '#');
     await write(db, event(1, { cc: ['route.index.x'] }), event(2));
     await relay.drain();
-    await expect.poll(() => byEither.length, { timeout: 60_000 }).toBe(2);
-    await expect.poll(() => byRoute.length, { timeout: 60_000 }).toBe(1);
+    await expect.poll(() => byEither.length).toBe(2);
+    await expect.poll(() => byRoute.length).toBe(1);
     expect(byEither.map(({ properties }) => properties.headers)).toEqual([{ CC: ['route.index.x'] }, { CC: [] }]);
     expect(byRoute[0]?.fields.routingKey).toBe('primary.task-1');
   });
@@ -131,7 +131,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     const relay = relayOn(db, bus);
     await write(db, event(1, { cc: ['route.x'] }), event(2), event(3));
     await relay.drain();
-    await expect.poll(() => tries, { timeout: 60_000 }).toEqual([1, 1, 1, 1, 1, 2, 2, 2, 3]);
+    await expect.poll(() => tries).toEqual([1, 1, 1, 1, 1, 2, 2, 2, 3]);
     const connection = await amqplib.connect(vhost.url);
     onTestFinished(() => connection.close());
     const channel = await connection.createChannel();
@@ -173,7 +173,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
       .catch(() => undefined);
     await write(db, event(1), event(2));
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 2, 2]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1, 2, 2]);
     const bindings = await rabbit.api<{ source: string; routing_key: string }[]>(
       'GET',
       `/queues/${encodeURIComponent(vhost.name)}/${encodeURIComponent(`queue/${BUS_USER}/test/rebound`)}/bindings`,
@@ -197,7 +197,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     await db.tx(tx => bus.rebind(tx, 'test/foreign', wanted));
     await write(db, event(1));
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1]);
     const [row] = await db<{ refused: string }>`select refused from platform.subscriptions where name = 'test/foreign'`;
     expect(JSON.parse(row?.refused ?? '')).toEqual([
       { ...wanted[2], reason: expect.stringContaining('255') },
@@ -220,7 +220,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     channel.publish('exchange/pushes/v1', 'a.b', Buffer.from('{"n":11}'), { messageId: id });
     channel.publish('exchange/pushes/v1', 'a.b', Buffer.from('{"n":11}'), { messageId: id });
     await channel.waitForConfirms();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 10, 10, 11]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1, 10, 10, 11]);
     expect((await channel.checkQueue(`queue/${BUS_USER}/test/foreign/dead-letters`)).messageCount).toBe(1);
   });
 
@@ -240,7 +240,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
       event(5),
     );
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 5]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1, 5]);
     const rows = await db<{ event: string; error: string }>`select event, error from platform.dead_letters order by id`;
     expect(rows.map(row => (JSON.parse(row.event) as { payload: unknown }).payload)).toEqual([{ n: 2 }, { n: 4 }]);
     expect(rows[0]?.error).toContain('255');
@@ -261,7 +261,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     await channel.bindQueue('full', EXCHANGE, '#');
     await write(db, event(1), event(2), event(3));
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 2, 3]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1, 2, 3]);
     const refused = await db<{ error: string }>`select error from platform.dead_letters where subscription = 'bus/not-published'`;
     expect(refused.map(({ error }) => error)).toEqual(Array(2).fill('a queue of the message broker refuses it'));
   });
@@ -292,7 +292,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     const relay = relayOn(db, bus);
     await write(db, event(1), event(2));
     await relay.drain();
-    await expect.poll(() => got, { timeout: 60_000 }).toEqual([1, 1, 1, 1, 1, 2]);
+    await expect.poll(() => got).toEqual([1, 1, 1, 1, 1, 2]);
     await expect
       .poll(async () => (await (await openStranger(vhost.url)).checkQueue('queue/least/test/least/dead-letters')).messageCount, {
         timeout: 60_000,

@@ -101,14 +101,14 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     const stopWriting = startWriting(db);
     const someMore = async (): Promise<void> => {
       const before = (await effects()).length;
-      await expect.poll(async () => (await effects()).length, { timeout: 60_000 }).toBeGreaterThan(before + 300);
+      await expect.poll(async () => (await effects()).length).toBeGreaterThan(before + 300);
     };
     await someMore();
     await rabbit.kill();
     await rabbit.start();
     await someMore();
     await rabbit.stop();
-    await expect.poll(async () => (await db`select 1 from platform.outbox`).length, { timeout: 60_000 }).toBeGreaterThan(100);
+    await expect.poll(async () => (await db`select 1 from platform.outbox`).length).toBeGreaterThan(100);
     await rabbit.start();
     await someMore();
     const counts = await stopWriting();
@@ -149,7 +149,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     const broken = new Set<string>();
     for (let i = 0; i < 5; i++) {
       const before = (await effects()).length;
-      await expect.poll(async () => (await effects()).length, { timeout: 60_000 }).toBeGreaterThan(before + 50);
+      await expect.poll(async () => (await effects()).length).toBeGreaterThan(before + 50);
       let active: string | undefined;
       await expect
         .poll(
@@ -166,7 +166,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     const counts = await stopWriting();
     await relay.drain();
     const total = counts.reduce((sum, count) => sum + count, 0);
-    await expect.poll(async () => (await effects()).length, { timeout: 60_000 }).toBe(total);
+    await expect.poll(async () => (await effects()).length).toBe(total);
     expect(byTask(await effects())).toEqual(upTo(counts));
     expect(handled.filter(count => count > 0).length).toBeGreaterThan(1);
   });
@@ -201,7 +201,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     });
     expect(status).toBe(0);
     expect(mostBytes[0]).toBeLessThan(64 * 1024 * 1024);
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([39_999]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([39_999]);
     const last = await takeAll(vhost.url, 'count');
     expect(last.map(({ content }) => (JSON.parse(content.toString()) as { n: number }).n)).toEqual(
       Array.from({ length: 10 }, (_, i) => 39_990 + i),
@@ -218,7 +218,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     await bus.subscribe(subscription);
     await write(db, event(1));
     relayOn(db, bus);
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1]);
   });
 
   it('first handles what a bus on Postgres had taken', async () => {
@@ -237,7 +237,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     await bus.subscribe(subscription);
     await write(db, event(4));
     await relay.drain();
-    await expect.poll(() => numbers(subscription.got), { timeout: 60_000 }).toEqual([1, 2, 3, 4]);
+    await expect.poll(() => numbers(subscription.got)).toEqual([1, 2, 3, 4]);
     expect(await db`select seq from platform.deliveries`).toEqual([]);
   });
 
@@ -258,7 +258,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
       await clock.tick({ seconds: 1 }); // what fails is tried again
       return names();
     };
-    await expect.poll(namesLater, { timeout: 60_000 }).toEqual([...own('test/alive'), ...own('test/gone')]);
+    await expect.poll(namesLater).toEqual([...own('test/alive'), ...own('test/gone')]);
     clock.advance({ days: 8 });
     await expect
       .poll(
