@@ -40,7 +40,7 @@ export interface Deal {
 export interface Waiters {
   /** Puts a worker in line. Resolves with what it got; with nothing when the time was up or the signal aborted. */
   wait(request: ClaimRequest, want: number, waitMs: number, signal: AbortSignal): Promise<readonly Claimed[]>;
-  /** Wakes up to `count` waiters of a queue (default all). Answers with how many were there. */
+  /** Wakes up to `count` waiters of a queue (default all), beside those who are being served. Answers with how many there were. */
   wake(taskQueueId: string, count?: number): number;
   /** Wakes everybody: the safety net. */
   wakeAll(): void;
@@ -172,8 +172,11 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
         if (woken >= count) {
           break;
         }
-        askFor(entry);
-        woken++;
+        if (!isExcluded(entry)) {
+          // one that is being served already may leave with another run than the one that it is woken for
+          woken += entry.state === 'waiting' ? 1 : 0;
+          askFor(entry);
+        }
       }
       return woken;
     },
