@@ -28,7 +28,7 @@ const turns = async (): Promise<void> => {
 };
 
 const DAY_MS = 86_400_000;
-/** Of the present day, in UTC: near enough for real certificates and databases, and no test meets midnight by chance. */
+/** Of the present day in UTC: no test meets midnight by chance. */
 const noonMs = (): number => (Math.floor(Date.now() / DAY_MS) + 0.5) * DAY_MS;
 
 /** Starts at `startMs` (default: at noon). */

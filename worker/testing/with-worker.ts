@@ -62,4 +62,4 @@ export const withWorker = async (
 };
 
 /** For what a test cannot be told of, such as a file: an assertion that will hold soon. */
-export const eventually = <T>(value: () => T) => expect.poll(value, { timeout: 60_000, interval: 10 });
+export const eventually = <T>(value: () => T) => expect.poll(value, { interval: 10 });

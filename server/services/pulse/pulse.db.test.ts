@@ -408,9 +408,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
     const closed = new Promise(resolve => void connection.once('close', resolve));
     // the management interface learns of connections with a delay
     await expect
-      .poll(async () => (await rabbit.api<{ user: string }[]>('GET', '/connections')).filter(({ user }) => user === 'ending-1').length, {
-        timeout: 60_000,
-      })
+      .poll(async () => (await rabbit.api<{ user: string }[]>('GET', '/connections')).filter(({ user }) => user === 'ending-1').length)
       .toBe(2);
     await run(expiry);
     expect(await works(connectionString)).toBe(true);
@@ -481,9 +479,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
     await expect.poll(subjects).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big is too long']);
     expect(await subjects()).toEqual([]);
     await channel.purgeQueue('queue/growing/big');
-    await expect
-      .poll(subjects, { timeout: 60_000 })
-      .toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big has recovered']);
+    await expect.poll(subjects).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big has recovered']);
     expect(await subjects()).toEqual([]);
     await send(21);
     await expect.poll(subjects).toEqual(['owner@example.com: Taskcluster Pulse: queue queue/growing/big was deleted']);
@@ -508,13 +504,10 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'namespaces', () => {
       }
       await other.waitForConfirms();
       await expect
-        .poll(
-          async () => {
-            await runMonitor();
-            return namesOf('queues', `queue/${namespace}/`);
-          },
-          { timeout: 60_000 },
-        )
+        .poll(async () => {
+          await runMonitor();
+          return namesOf('queues', `queue/${namespace}/`);
+        })
         .toEqual([]);
     }
     expect(await server.db`select queue from pulse.long_queues`).toEqual([]);

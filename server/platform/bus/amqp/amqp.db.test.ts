@@ -294,9 +294,7 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on RabbitMQ', () => 
     await relay.drain();
     await expect.poll(() => got).toEqual([1, 1, 1, 1, 1, 2]);
     await expect
-      .poll(async () => (await (await openStranger(vhost.url)).checkQueue('queue/least/test/least/dead-letters')).messageCount, {
-        timeout: 60_000,
-      })
+      .poll(async () => (await (await openStranger(vhost.url)).checkQueue('queue/least/test/least/dead-letters')).messageCount)
       .toBe(1);
   });
 });

@@ -152,13 +152,10 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
       await expect.poll(async () => (await effects()).length).toBeGreaterThan(before + 50);
       let active: string | undefined;
       await expect
-        .poll(
-          async () => {
-            active = await activeConnection(vhost, 'test/shared');
-            return active !== undefined && !broken.has(active);
-          },
-          { timeout: 60_000 },
-        )
+        .poll(async () => {
+          active = await activeConnection(vhost, 'test/shared');
+          return active !== undefined && !broken.has(active);
+        })
         .toBe(true);
       broken.add(active ?? '');
       await rabbit.api('DELETE', `/connections/${encodeURIComponent(active ?? '')}`);
@@ -261,13 +258,10 @@ describeWith('rabbitmq-server', 'rabbitmq-server', 'the bus on a RabbitMQ with o
     await expect.poll(namesLater).toEqual([...own('test/alive'), ...own('test/gone')]);
     clock.advance({ days: 8 });
     await expect
-      .poll(
-        async () => {
-          await clock.tick({ minutes: 10 });
-          return [await names(), await db`select name from platform.subscriptions`];
-        },
-        { timeout: 60_000 },
-      )
+      .poll(async () => {
+        await clock.tick({ minutes: 10 });
+        return [await names(), await db`select name from platform.subscriptions`];
+      })
       .toEqual([own('test/alive'), [{ name: 'test/alive' }]]);
   });
 });
