@@ -140,7 +140,7 @@ const text = `# Results
 
 Measured by \`npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\` on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores (${os.cpus()[0]?.model ?? '?'}), ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}, Node ${process.version}.
 Server, Postgres (\`fsync\` and \`synchronous_commit\` on) and load generator share these cores. Definitions have about 2 KB. CPU is milliseconds of processor time
-per item: server + Postgres + generator. Rates move by some 10 % from run to run.
+per item: server + Postgres + generator. Rates move by half and more with what else the host of the machine does: hold them against \`pgbench -N\`.
 
 | what | goal | measured |
 |---|---|---|
