@@ -73,10 +73,10 @@ describe('the batcher', () => {
         await new Promise(resolve => setImmediate(resolve));
       }
     };
-    const gathering = () => {
+    const gathering = (others = { waiting: 0, answered: 0 }) => {
       const batches: string[][] = [];
       const batcher = makeBatcher<string, string>({
-        gatherTurns: 4,
+        gather: { turns: 4, others: () => others },
         flush: items => {
           batches.push([...items]);
           return Promise.resolve(items);
@@ -108,10 +108,27 @@ describe('the batcher', () => {
       ]);
       await Promise.all(all);
       await turns(10);
-      await batcher.add('g');
-      void batcher.add('h');
+      await Promise.all(['g', 'h'].map(name => batcher.add(name)));
+      const last = batcher.add('i');
       await turns(1);
-      expect(batches.slice(2)).toEqual([['g'], ['h']]);
+      expect(batches.slice(2)).toEqual([['g', 'h'], ['i']]);
+      await last;
+    });
+
+    it('counts callers without an item of their own', async () => {
+      const others = { waiting: 0, answered: 2 };
+      const { batcher, batches } = gathering(others);
+      await Promise.all(['a', 'b'].map(name => batcher.add(name)));
+      const all = ['c', 'd'].map(name => batcher.add(name));
+      await turns(1);
+      expect(batches).toEqual([['a', 'b']]);
+      others.waiting = 2;
+      await turns(1);
+      expect(batches).toEqual([
+        ['a', 'b'],
+        ['c', 'd'],
+      ]);
+      await Promise.all(all);
     });
   });
 });

@@ -21,9 +21,13 @@ export interface BatcherOptions<Item, Outcome> {
   readonly key?: (item: Item) => string | undefined;
   /**
    * Between two batches callers who have just been answered are waited for, as they are about to ask again: until as many have come as there were, or
-   * for so many turns of the event loop nobody came. Where a batch costs more than an item, fewer and larger ones are faster. Default 0: not at all.
+   * for so many turns of the event loop nobody came. Where a batch costs more than an item, fewer and larger ones are faster. Default: not at all.
    */
-  readonly gatherTurns?: number;
+  readonly gather?: {
+    readonly turns: number;
+    /** Callers for whom there is no item of their own: those who wait now, and those whom the last batch answered. */
+    readonly others: () => { readonly waiting: number; readonly answered: number };
+  };
 }
 
 let most = Number.POSITIVE_INFINITY;
@@ -42,12 +46,7 @@ type Waiting<Item, Outcome> = { item: Item; resolve: (outcome: Outcome) => void;
 /**
  * If a batch as a whole fails, its items are run one by one: one bad item never fails its neighbours.
  */
-export const makeBatcher = <Item, Outcome>({
-  max = 200,
-  flush,
-  key,
-  gatherTurns = 0,
-}: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
+export const makeBatcher = <Item, Outcome>({ max = 200, flush, key, gather }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
   let waiting: Waiting<Item, Outcome>[] = [];
   let inFlight = 0;
   let scheduled = false;
@@ -121,27 +120,31 @@ export const makeBatcher = <Item, Outcome>({
     inFlight = batch.length;
     void runBatch(batch).finally(() => {
       inFlight = 0;
-      const callers = batch.length + waiting.length;
-      if (gatherTurns > 0 && callers >= MIN_GATHERED) {
-        scheduled = true;
-        gather(Math.min(callers * SHARE_GATHERED, max, most));
-      } else {
-        next();
+      if (gather) {
+        const others = gather.others();
+        const callers = batch.length + waiting.length + others.answered + others.waiting;
+        if (callers >= MIN_GATHERED) {
+          scheduled = true;
+          waitFor(Math.min(callers * SHARE_GATHERED, max, most), gather);
+          return;
+        }
       }
+      next();
     });
   };
 
-  /** Starts the next batch when that many are waiting, or nobody comes any more. */
-  const gather = (wanted: number): void => {
-    let seen = waiting.length;
-    let turnsLeft = gatherTurns;
+  /** Starts the next batch when that many callers are waiting, or nobody comes any more. */
+  const waitFor = (wanted: number, { turns, others }: NonNullable<typeof gather>): void => {
+    let seen = 0;
+    let turnsLeft = turns;
     const look = (): void => {
-      if (waiting.length > seen) {
-        seen = waiting.length;
-        turnsLeft = gatherTurns;
+      const present = waiting.length + others().waiting;
+      if (present > seen) {
+        seen = present;
+        turnsLeft = turns;
       }
       turnsLeft -= 1;
-      if (waiting.length >= wanted || turnsLeft < 0) {
+      if (present >= wanted || turnsLeft < 0) {
         next();
       } else {
         setImmediate(look);

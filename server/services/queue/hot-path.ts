@@ -12,7 +12,7 @@ import { notifyOutbox } from '../../platform/events.ts';
 import { type ClaimRequest, type ClaimedRow, type ReclaimedRow, answeredStatement, claimStatement, reclaimStatement } from './claim.db.ts';
 import { type CreatedRow, createStatement } from './create.db.ts';
 import type { NewTask } from './definition.ts';
-import { type EndedRow, type ReleasedRow, type RunEnd, endRunsStatement, satisfyStatement } from './resolve.db.ts';
+import { type EndedRow, type ReleasedRow, type RunEnd, endRunsStatement, satisfyIfRequiredStatement } from './resolve.db.ts';
 import type { Wake } from './ctx.ts';
 import type { Waiters } from './waiters.ts';
 
@@ -131,6 +131,8 @@ const pickCreates = (items: readonly Item[]): { picked: NewTask[]; postponed: Se
 export const makeHotPath = (options: HotPathOptions): HotPath => {
   const { lane, clock, claimTimeoutMs } = options;
   let asked = false;
+  /** Workers whom the last batch gave something, beside the one whom its item stands for. */
+  let servedBeside = 0;
   const answers = new Map<string, AnsweredClaim & { readonly onSettled?: (() => void) | undefined }>();
   let noteTimer: Timer | undefined;
 
@@ -161,7 +163,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const statements: Statement[] = [];
     const add = (statement: Statement): number => statements.push(statement) - 1;
     const endAt = ends.length > 0 ? add(endRunsStatement(ends, nowIso)) : -1;
-    const satisfyAt = ends.length > 0 ? add(satisfyStatement(ends, nowIso)) : -1;
+    const satisfyAt = ends.length > 0 ? add(satisfyIfRequiredStatement(ends, nowIso)) : -1;
     const reclaimAt = reclaims.length > 0 ? add(reclaimStatement(reclaims, nowIso, takenUntilIso)) : -1;
     const createAt = creates.length > 0 ? add(createStatement(sortByGroup(creates), nowIso)) : -1;
     const claimAt = deal ? add(claimStatement(deal.requests, deal.slots, nowIso, takenUntilIso)) : -1;
@@ -194,6 +196,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const reclaimed = new Map(rowsAt<ReclaimedRow>(reclaimAt).map(row => [row.taskId, row]));
     const claimed = rowsAt<ClaimedRow>(claimAt);
     const released = rowsAt<ReleasedRow>(satisfyAt);
+    servedBeside = new Set(claimed.map(row => row.request)).size - (items.some(item => item.kind === 'ask') ? 1 : 0);
 
     settling.forEach(({ onSettled }) => onSettled?.());
     for (const { worker, claimed: runs } of deal?.deliver(claimed, takenUntilMs) ?? []) {
@@ -276,7 +279,13 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     );
   };
 
-  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({ max: MAX_BATCH, key: itemKey, flush, gatherTurns: GATHER_TURNS });
+  const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({
+    max: MAX_BATCH,
+    key: itemKey,
+    flush,
+    // workers ask together, with one item
+    gather: { turns: GATHER_TURNS, others: () => ({ waiting: options.waiters().asking - (asked ? 1 : 0), answered: servedBeside }) },
+  });
 
   return {
     create: async task => {
