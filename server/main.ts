@@ -121,8 +121,8 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     bus: options.bus,
     alone: options.alone ?? false,
     rootUrl,
-    openLane: name => {
-      const lane = openLane(db, `taskcluster ${name}`);
+    openLane: (name, setup) => {
+      const lane = openLane(db, `taskcluster ${name}`, setup);
       lanes.push(lane);
       return lane;
     },

@@ -146,8 +146,12 @@ class Pipeline {
   }
 }
 
-/** Opens a lane; the connection is made at the first use. */
-export const openLane = (db: Db, applicationName: string): Lane => {
+/**
+ * Opens a lane; the connection is made at the first use.
+ *
+ * @param setup SQL run once on each connection, such as the making of temporary functions
+ */
+export const openLane = (db: Db, applicationName: string, setup?: string): Lane => {
   let connected: Promise<{ client: pg.Client; session: Session }> | undefined;
   let closed = false;
 
@@ -158,6 +162,12 @@ export const openLane = (db: Db, applicationName: string): Lane => {
     };
     client.on('error', drop);
     client.on('end', drop);
+    if (setup !== undefined) {
+      await client.query(setup).catch(async (error: unknown) => {
+        await client.end();
+        throw error;
+      });
+    }
     return { client, session: { statements: new Map(), next: 0 } };
   };
 

@@ -135,8 +135,8 @@ describe('a lane', () => {
     await lane.close();
   });
 
-  it('opens a new connection after its backend died', async () => {
-    const lane = openLane(db, 'test lane');
+  it('opens a new connection after its backend died, and sets it up', async () => {
+    const lane = openLane(db, 'test lane', "create function pg_temp.answer() returns int language sql as 'select 42'");
     const pid = { text: 'select pg_backend_pid() as pid', values: [] };
     const [[before]] = (await lane.run([pid])) as [[{ pid: number }]];
     const dying = lane.run([{ text: 'select pg_sleep(20)', values: [] }]);
@@ -145,6 +145,7 @@ describe('a lane', () => {
     await ended;
     const [[after]] = (await lane.run([pid])) as [[{ pid: number }]];
     expect(after.pid).not.toBe(before.pid);
+    expect(await lane.run([{ text: 'select pg_temp.answer() as answer', values: [] }])).toEqual([[{ answer: 42 }]]);
     await lane.close();
   });
 });

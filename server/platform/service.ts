@@ -32,8 +32,8 @@ export interface Platform {
   /** No other process works on this database. */
   readonly alone: boolean;
   readonly rootUrl: string;
-  /** A hot connection (several statements, one commit); one per name, closed with the platform. */
-  openLane(name: string): Lane;
+  /** A hot connection (several statements, one commit); one per name, closed with the platform. `setup` is run once on each connection. */
+  openLane(name: string, setup?: string): Lane;
   /** Another service's client, with the credentials of `static/taskcluster/<service>`; without a socket when it is served by this process. */
   client<A extends Api>(
     api: A,

@@ -248,6 +248,26 @@ export const satisfyStatement = (tasks: readonly { readonly taskId: string; read
   values: [textArray(tasks.map(t => t.taskId)), intArray(tasks.map(t => t.runId)), nowIso],
 });
 
+/**
+ * The same statement as a temporary function, for connections that resolve tasks all the time: where no task waits for the given ones, as is so for
+ * most, it is not even set up, which takes ten times as long as the look at the edges (0.2 ms against 0.02).
+ */
+export const SATISFY_FUNCTION = `
+create or replace function pg_temp.satisfy(text[], int4[], text) returns table (task_queue_id text, pending int, later bool) language plpgsql as $body$
+#variable_conflict use_column
+begin
+  if exists (select 1 from unnest($1) as x(task_id) cross join lateral (
+      select 1 from queue.deps d where d.required = x.task_id and not d.satisfied limit 1) d) then
+    return query ${SATISFY};
+  end if;
+end $body$`;
+
+/** `satisfyStatement` on a connection that has `SATISFY_FUNCTION`. */
+export const satisfyIfRequiredStatement = (...given: Parameters<typeof satisfyStatement>): Statement => ({
+  ...satisfyStatement(...given),
+  text: 'select task_queue_id, pending, later from pg_temp.satisfy($1::text[], $2::int4[], $3::text)',
+});
+
 const SATISFY_PART = `
 with k as materialized (
   select d.required, d.dependent from queue.deps d

@@ -35,6 +35,7 @@ import {
   newDeadlineCursor,
 } from './loops.ts';
 import { makeTaskReader } from './read-path.ts';
+import { SATISFY_FUNCTION } from './resolve.db.ts';
 import { makeUnanswered } from './unanswered.ts';
 import { type Waiters, makeWaiters } from './waiters.ts';
 import { workerRemoved } from './worker-removed.ts';
@@ -169,7 +170,7 @@ const makeCtx = (
     },
   });
   const hot = makeHotPath({
-    lane: platform.openLane('queue'),
+    lane: platform.openLane('queue', SATISFY_FUNCTION),
     clock,
     claimTimeoutMs: config.claimTimeoutMs,
     waiters: () => waiters,
