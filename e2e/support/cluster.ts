@@ -95,6 +95,7 @@ class ServeProcess implements ServerProcess {
   readonly #front: Front;
   #child: ChildProcess | undefined;
   #ended: Promise<string> = Promise.resolve('not started');
+  #how = 'not started';
   #backend: Backend | undefined;
   #output = '';
   port = 0;
@@ -114,7 +115,7 @@ class ServeProcess implements ServerProcess {
   pid(): number {
     const pid = this.#child?.pid;
     if (pid === undefined) {
-      throw new Error(`${this.name} does not run`);
+      throw new Error(`${this.name} does not run (${this.#how}):\n${this.#output.slice(-4_000)}`);
     }
     return pid;
   }
@@ -142,6 +143,7 @@ class ServeProcess implements ServerProcess {
       this.#leaveFront();
       if (this.#child === child) {
         this.#child = undefined;
+        this.#how = how;
       }
       return how;
     });
