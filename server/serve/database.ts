@@ -12,16 +12,23 @@ const OLDEST_POSTGRES = 15;
 const isAbsent = (error: unknown): boolean =>
   isConnectionError(error) || ['ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', '53300'].includes((error as { code?: string }).code ?? '');
 
-/** Waits until the database answers: it may start at the same time as we do. Throws a `StartProblem` when it does not, or is too old. */
+/** Waits until the database answers: it may start at the same time as we do. Throws a `StartProblem` when it does not, is too old, or lets us do too little. */
 export const waitForDatabase = async (db: Db, clock: Clock, log: Log): Promise<void> => {
   const untilMs = clock.monotonicMs() + WAIT_MS;
   let told = false;
   for (;;) {
     try {
-      const [row] = await db<{ version: string }>`select current_setting('server_version_num') as version`;
+      const [row] = await db<{ version: string; database: string; user: string; mayMakeTemporary: boolean }>`
+        select current_setting('server_version_num') as version, current_database() as database, current_user as user,
+          has_database_privilege(current_database(), 'temporary') as may_make_temporary`;
       const major = Math.floor(Number(row?.version) / 10_000);
       if (major < OLDEST_POSTGRES) {
         throw new StartProblem(`The database is Postgres ${major}; ${OLDEST_POSTGRES} or later is needed.`);
+      }
+      if (!row?.mayMakeTemporary) {
+        throw new StartProblem(
+          `${row?.user} may not make temporary functions in the database ${row?.database}: GRANT TEMPORARY ON DATABASE "${row?.database}" TO "${row?.user}".`,
+        );
       }
       return;
     } catch (error) {

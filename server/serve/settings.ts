@@ -79,7 +79,11 @@ const LEVELS: Readonly<Record<string, string>> = {
 
 export const databaseSettings = {
   databaseUrl: secret(
-    text('DATABASE_URL', 'the database, Postgres 15 or later: postgres://USER:PASSWORD@HOST:PORT/DATABASE', { fallback: undefined }),
+    text(
+      'DATABASE_URL',
+      'the database, Postgres 15 or later, whose user may make temporary objects (the default): postgres://USER:PASSWORD@HOST:PORT/DATABASE',
+      { fallback: undefined },
+    ),
   ),
   writeDbUrl: secret(text('WRITE_DB_URL', 'another name of DATABASE_URL', { fallback: undefined })),
 };
