@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { fanOut, idleListeners } from './events-suites.ts';
 import { startInstallation } from './installation.ts';
 import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
-import { latency, rate, residentMiB } from './measure.ts';
+import { fixedLoopMs, latency, rate, residentMiB, startStealWatch } from './measure.ts';
 import { hasItsOwn, suitesOfTheirOwn } from './own-installations.ts';
 import { pgbench } from './pgbench.ts';
 import { chainHops, creates, graphs, groupLists, handOffs, lifecycles, manyRoles, reads, secretReads, signedNoOps } from './suites.ts';
@@ -42,6 +42,9 @@ const suite = async (name: string, what: string, goal: string, run: () => Promis
     tell(what, goal, await run());
   }
 };
+
+const stolen = startStealWatch();
+const loopsMs = [fixedLoopMs()];
 
 /** Rates, to be held against the ceiling. */
 const reached: { create?: number; lifecycle?: number } = {};
@@ -136,11 +139,15 @@ if (!wanted?.every(hasItsOwn)) {
 }
 await suitesOfTheirOwn({ isWanted, tell, times, stored: Math.max(100_000, Math.round(Number(options.stored) * scale)) });
 
+loopsMs.push(fixedLoopMs());
+tell('a fixed loop of 100,000,000 integer steps, before and after all that', '–', loopsMs.map(ms => `${Math.round(ms)} ms`).join(' and '));
+tell('processor time that the host gave to others meanwhile', '–', `${(stolen() * 100).toFixed(1)} %`);
+
 const text = `# Results
 
 Measured by \`npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\` on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores (${os.cpus()[0]?.model ?? '?'}), ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}, Node ${process.version}.
 Server, Postgres (\`fsync\` and \`synchronous_commit\` on) and load generator share these cores. Definitions have about 2 KB. CPU is milliseconds of processor time
-per item: server + Postgres + generator. Rates move by half and more with what else the host of the machine does: hold them against \`pgbench -N\`.
+per item: server + Postgres + generator. Rates move by half and more with what else the host of the machine does: hold them against \`pgbench -N\` and the two last rows.
 
 | what | goal | measured |
 |---|---|---|

@@ -50,6 +50,37 @@ export const residentMiB = (pid: number): number => {
   }
 };
 
+/**
+ * A stopwatch for processor time that the host of a virtual machine gave to others (`steal` of /proc/stat): the share of all time since, 0 to 1. 0 where
+ * /proc is absent.
+ */
+export const startStealWatch = (): (() => number) => {
+  const now = (): { stolen: number; all: number } => {
+    try {
+      const ticks = (fs.readFileSync('/proc/stat', 'utf8').split('\n')[0] as string).trim().split(/\s+/).slice(1, 9).map(Number);
+      return { stolen: ticks[7] ?? 0, all: ticks.reduce((sum, n) => sum + n, 0) };
+    } catch {
+      return { stolen: 0, all: 0 };
+    }
+  };
+  const before = now();
+  return () => {
+    const { stolen, all } = now();
+    return all === before.all ? 0 : (stolen - before.stolen) / (all - before.all);
+  };
+};
+
+const LOOP_STEPS = 100_000_000;
+/** Milliseconds that one processor takes for a fixed loop of a hundred million integer steps: how fast the machine is just now. */
+export const fixedLoopMs = (): number => {
+  const startedMs = performance.now();
+  let x = 0;
+  for (let i = 0; i < LOOP_STEPS; i++) {
+    x = (x * 31 + i) | 0;
+  }
+  return x === LOOP_STEPS ? Number.NaN : performance.now() - startedMs; // the result is used, so that the loop is not optimised away
+};
+
 export interface CpuSplit {
   readonly server: number;
   readonly postgres: number;
