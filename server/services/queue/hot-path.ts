@@ -131,7 +131,7 @@ const pickCreates = (items: readonly Item[]): { picked: NewTask[]; postponed: Se
 export const makeHotPath = (options: HotPathOptions): HotPath => {
   const { lane, clock, claimTimeoutMs } = options;
   let asked = false;
-  /** Workers whom the last batch gave something, beside the one whom its item stands for. */
+  /** Workers whom the last batch gave something, less the item with which all of them ask. */
   let servedBeside = 0;
   const answers = new Map<string, AnsweredClaim & { readonly onSettled?: (() => void) | undefined }>();
   let noteTimer: Timer | undefined;
@@ -141,7 +141,9 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const nowIso = new Date(nowMs).toISOString();
     const takenUntilMs = nowMs + claimTimeoutMs;
     const takenUntilIso = new Date(takenUntilMs).toISOString();
-    asked &&= !items.some(item => item.kind === 'ask');
+    const hasAsk = items.some(item => item.kind === 'ask');
+    asked &&= !hasAsk;
+    servedBeside = hasAsk ? -1 : 0;
 
     const ends = items.flatMap(item => (item.kind === 'end' ? [item.end] : []));
     const reclaims = items.flatMap(item => (item.kind === 'reclaim' ? [item.run] : []));
@@ -196,7 +198,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const reclaimed = new Map(rowsAt<ReclaimedRow>(reclaimAt).map(row => [row.taskId, row]));
     const claimed = rowsAt<ClaimedRow>(claimAt);
     const released = rowsAt<ReleasedRow>(satisfyAt);
-    servedBeside = new Set(claimed.map(row => row.request)).size - (items.some(item => item.kind === 'ask') ? 1 : 0);
+    servedBeside += new Set(claimed.map(row => row.request)).size;
 
     settling.forEach(({ onSettled }) => onSettled?.());
     for (const { worker, claimed: runs } of deal?.deliver(claimed, takenUntilMs) ?? []) {

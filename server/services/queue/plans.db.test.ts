@@ -1,5 +1,6 @@
 /** Plans of the hot statements: index look-ups only. */
 import { expect, test } from 'vitest';
+import { textArray } from '../../db/arrays.ts';
 import type { Statement } from '../../db/sql.ts';
 import { findScans } from '../../testing/plans.ts';
 import { testDatabase } from '../../testing/template.ts';
@@ -15,7 +16,14 @@ import {
   returnToLineStatement,
 } from './downstream.db.ts';
 import { insertStatement, shareStatement } from './graphs/store.db.ts';
-import { endRunsStatement, giveUpStatement, lockPendingStatement, satisfyPartStatement, satisfyStatement } from './resolve.db.ts';
+import {
+  endRunsStatement,
+  giveUpStatement,
+  IS_REQUIRED,
+  lockPendingStatement,
+  satisfyPartStatement,
+  satisfyStatement,
+} from './resolve.db.ts';
 import { definitionsStatement, statusesStatement } from './tasks.db.ts';
 
 const NOW = '2030-01-01T00:00:00.000Z';
@@ -51,6 +59,7 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
   'end or retry runs': endRunsStatement([{ ...run, outcome: 'exception', reason: 'worker-shutdown' }], NOW),
   'give up': giveUpStatement([ID], 'canceled', NOW),
   'lock pending': lockPendingStatement([ID]),
+  'is required': { text: IS_REQUIRED, values: [textArray([ID])] },
   satisfy: satisfyStatement([run], NOW),
   'satisfy a part': satisfyPartStatement(ID, true, NOW, 10),
   claim: claimStatement([worker], [{ taskQueueId: 'prov/wt', slot: 1, request: 1 }], NOW, NOW),
