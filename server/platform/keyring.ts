@@ -26,24 +26,26 @@ export interface Keyring {
   onChange(callback: () => void): void;
 }
 
+/** With key objects: to see in every call that bytes are a key takes Node 16 µs, twice as long as to decrypt with it. */
 interface Ring {
-  readonly newest: Key;
-  readonly byId: ReadonlyMap<string, Uint8Array>;
+  readonly newest: { readonly id: string; readonly key: crypto.KeyObject };
+  readonly byId: ReadonlyMap<string, crypto.KeyObject>;
 }
 
 const checkRing = (keys: readonly Key[]): Ring => {
-  const newest = keys.at(-1);
-  if (!newest) {
-    throw new Error('The keyring is empty: give at least one key');
-  }
-  const byId = new Map(keys.map(key => [key.id, key.key]));
-  if (byId.size !== keys.length) {
-    throw new Error('The keyring has two keys with the same id');
-  }
   for (const { id, key } of keys) {
     if (key.length !== 32 || !/^[A-Za-z0-9_-]+$/.test(id)) {
       throw new Error(`Key '${id}' must have 32 bytes and an id of letters, digits, - and _`);
     }
+  }
+  const opened = keys.map(({ id, key }) => ({ id, key: crypto.createSecretKey(key) }));
+  const newest = opened.at(-1);
+  if (!newest) {
+    throw new Error('The keyring is empty: give at least one key');
+  }
+  const byId = new Map(opened.map(({ id, key }) => [id, key]));
+  if (byId.size !== keys.length) {
+    throw new Error('The keyring has two keys with the same id');
   }
   return { newest, byId };
 };
