@@ -7,31 +7,27 @@ import type { Statement } from '../../db/sql.ts';
 import { EVENT_COLUMNS, eventSql, statusSql } from './sql-text.ts';
 
 const CLAIM = `
-with s as materialized (
-  select * from unnest($1::text[], $2::int4[], $3::int4[]) as s(task_queue_id, slot, request)
-), q as (
-  select s.task_queue_id, count(*)::int as slots from s group by s.task_queue_id
-), k as materialized (
-  select p.task_queue_id, p.priority, p.seq, p.task_id, p.run_id,
-    row_number() over (partition by p.task_queue_id order by p.priority, p.seq)::int as slot
-  from q cross join lateral (
-    select p.task_queue_id, p.priority, p.seq, p.task_id, p.run_id from queue.pending p
-    where p.task_queue_id = q.task_queue_id and p.deadline > $4::text::timestamptz
-    order by p.task_queue_id, p.priority, p.seq limit q.slots for update skip locked) p
+with k as materialized (
+  select p.task_queue_id, p.priority, p.seq, p.task_id, p.run_id, ($4::int4[])[q.dealt + p.slot] as request
+  from unnest($1::text[], $2::int4[], $3::int4[]) as q(task_queue_id, slots, dealt) cross join lateral (
+    select p.*, row_number() over (order by p.priority, p.seq)::int as slot from (
+      select p.task_queue_id, p.priority, p.seq, p.task_id, p.run_id from queue.pending p
+      where p.task_queue_id = q.task_queue_id and p.deadline > $7::text::timestamptz
+      order by p.task_queue_id, p.priority, p.seq limit q.slots for update skip locked) p) p
 ), d as (
   delete from queue.pending p using k where p.task_queue_id = k.task_queue_id and p.priority = k.priority and p.seq = k.seq
 ), u as (
   update queue.tasks t set
-    state = 'running', taken_until = $5::text::timestamptz, claimed_directly = false,
-    worker_group = ($6::text[])[s.request], worker_id = ($7::text[])[s.request],
-    run = t.run || ',"workerGroup":"' || ($6::text[])[s.request] || '","workerId":"' || ($7::text[])[s.request] || '","started":"' || $4::text || '"'
-  from k join s on s.task_queue_id = k.task_queue_id and s.slot = k.slot
+    state = 'running', taken_until = $8::text::timestamptz, claimed_directly = false,
+    worker_group = ($5::text[])[k.request], worker_id = ($6::text[])[k.request],
+    run = t.run || ',"workerGroup":"' || ($5::text[])[k.request] || '","workerId":"' || ($6::text[])[k.request] || '","started":"' || $7::text || '"'
+  from k
   where t.task_id = k.task_id and t.state = 'pending' and t.run_id = k.run_id
-  returning ${EVENT_COLUMNS('t')}, t.run_id, t.worker_group, t.worker_id, t.taken_until, t.priority, t.scopes, t.definition, k.seq, s.request,
+  returning ${EVENT_COLUMNS('t')}, t.run_id, t.worker_group, t.worker_id, t.taken_until, t.priority, t.scopes, t.definition, k.seq, k.request,
     ${statusSql('t')} as status
 ), c as (
   insert into queue.claims (taken_until, task_id, run_id, task_queue_id, worker_group, worker_id, claimed)
-  select u.taken_until, u.task_id, u.run_id, u.task_queue_id, u.worker_group, u.worker_id, $4::text::timestamptz from u
+  select u.taken_until, u.task_id, u.run_id, u.task_queue_id, u.worker_group, u.worker_id, $7::text::timestamptz from u
 ), o as (
   insert into platform.outbox (msg)
   select string_agg(${eventSql({
@@ -41,8 +37,8 @@ with s as materialized (
     runId: 'u.run_id',
     workerGroup: 'u.worker_group',
     workerId: 'u.worker_id',
-    more: `',"takenUntil":"' || $5::text || '"'`,
-  })}, ',' order by u.priority, u.seq) from u having count(*) > 0
+    more: `',"takenUntil":"' || $8::text || '"'`,
+  })}, ',') from u having count(*) > 0
 )
 select u.request, u.task_id, u.run_id, u.priority, u.scopes, u.definition, u.status from u order by u.request, u.priority, u.seq`;
 
@@ -53,11 +49,10 @@ export interface ClaimRequest {
   readonly workerId: string;
 }
 
-/** Places in line: the `slot`-th run of the queue goes to that request (both counted from 1). */
-export interface Slot {
+/** The first runs of a queue, by the requests that they go to (counted from 1), in the order of the line. */
+export interface Places {
   readonly taskQueueId: string;
-  readonly slot: number;
-  readonly request: number;
+  readonly requests: readonly number[];
 }
 
 export interface ClaimedRow {
@@ -71,24 +66,28 @@ export interface ClaimedRow {
   readonly status: string;
 }
 
-/** Claims up to one run per slot, until `takenUntilIso`. Answers with `ClaimedRow`s, the most urgent first within each request. */
+/** Claims up to one run per place, until `takenUntilIso`. Answers with `ClaimedRow`s, the most urgent first within each request. */
 export const claimStatement = (
   requests: readonly ClaimRequest[],
-  slots: readonly Slot[],
+  places: readonly Places[],
   nowIso: string,
   takenUntilIso: string,
-): Statement => ({
-  text: CLAIM,
-  values: [
-    textArray(slots.map(s => s.taskQueueId)),
-    intArray(slots.map(s => s.slot)),
-    intArray(slots.map(s => s.request)),
-    nowIso,
-    takenUntilIso,
-    textArray(requests.map(r => r.workerGroup)),
-    textArray(requests.map(r => r.workerId)),
-  ],
-});
+): Statement => {
+  let dealt = 0;
+  return {
+    text: CLAIM,
+    values: [
+      textArray(places.map(p => p.taskQueueId)),
+      intArray(places.map(p => p.requests.length)),
+      intArray(places.map(p => (dealt += p.requests.length) - p.requests.length)),
+      intArray(places.flatMap(p => p.requests)),
+      textArray(requests.map(r => r.workerGroup)),
+      textArray(requests.map(r => r.workerId)),
+      nowIso,
+      takenUntilIso,
+    ],
+  };
+};
 
 const RECLAIM = `
 with x as materialized (

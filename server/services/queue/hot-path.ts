@@ -168,7 +168,7 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const satisfyAt = ends.length > 0 ? add(satisfyIfRequiredStatement(ends, nowIso)) : -1;
     const reclaimAt = reclaims.length > 0 ? add(reclaimStatement(reclaims, nowIso, takenUntilIso)) : -1;
     const createAt = creates.length > 0 ? add(createStatement(sortByGroup(creates), nowIso)) : -1;
-    const claimAt = deal ? add(claimStatement(deal.requests, deal.slots, nowIso, takenUntilIso)) : -1;
+    const claimAt = deal ? add(claimStatement(deal.requests, deal.places, nowIso, takenUntilIso)) : -1;
     if (noted.length > 0) {
       add(answeredStatement(noted));
     }

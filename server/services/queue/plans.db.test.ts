@@ -62,7 +62,7 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
   'is required': { text: IS_REQUIRED, values: [textArray([ID])] },
   satisfy: satisfyStatement([run], NOW),
   'satisfy a part': satisfyPartStatement(ID, true, NOW, 10),
-  claim: claimStatement([worker], [{ taskQueueId: 'prov/wt', slot: 1, request: 1 }], NOW, NOW),
+  claim: claimStatement([worker], [{ taskQueueId: 'prov/wt', requests: [1] }], NOW, NOW),
   reclaim: reclaimStatement([run], NOW, NOW),
   answered: answeredStatement([{ ...run, takenUntilMs: 0 }]),
   unanswered: unansweredStatement(worker, NOW, NOW),

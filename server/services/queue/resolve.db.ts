@@ -16,16 +16,19 @@ export const MAX_EDGES = 500;
 /** The same for all tasks of one transaction. */
 const MAX_EDGES_TOGETHER = 2_000;
 
-/** Counts resolved tasks out of their groups, and announces groups without any task left that was never resolved. `r` has a row per resolution. */
-const GROUPS = `g as (
+/** Counts resolved tasks out of their groups. The part named `resolved` has a row per resolution. */
+const countOut = (resolved: string): string => `g as (
   update queue.groups g set unresolved = g.unresolved - r.first from
-    (select r.task_group_id, count(*) filter (where r.times_resolved = 1) as first from r group by r.task_group_id order by r.task_group_id) r
+    (select r.task_group_id, count(*) filter (where r.times_resolved = 1) as first from ${resolved} r group by r.task_group_id order by r.task_group_id) r
   where g.task_group_id = r.task_group_id
   returning g.task_group_id, g.scheduler_id, g.expires, g.sealed, g.unresolved
 )`;
-const GROUP_EVENTS = `select 1 as place, ${groupEventSql('taskGroupResolved', 'g')} as msg from g where g.unresolved = 0`;
-const OUTBOX = (events: string): string => `o as (
-  insert into platform.outbox (msg) select string_agg(m.msg, ',' order by m.place) from (${events} union all ${GROUP_EVENTS}) m having count(*) > 0
+/** Announces what the rows of `u` say, and then groups without any task left that was never resolved. */
+const announce = (event: string): string => `o as (
+  insert into platform.outbox (msg)
+  select concat_ws(',', u.events, g.events) from (select string_agg(${event}, ',') as events from u) u
+  cross join (select string_agg(${groupEventSql('taskGroupResolved', 'g')}, ',') as events from g where g.unresolved = 0) g
+  where u.events is not null
 )`;
 
 const WORKER_EVENT = { t: 'u', status: 'u.status', runId: 'u.ended', workerGroup: 'u.worker_group', workerId: 'u.worker_id' } as const;
@@ -38,7 +41,7 @@ const OUTCOME_EXCHANGES = { completed: 'taskCompleted', failed: 'taskFailed', ex
  */
 const endRuns = (mayRetry: boolean): string => {
   const retries = 'x.retry is not null and t.retries_left > 0';
-  const resolved = `t.run || ',"reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"'`;
+  const resolution = `t.run || ',"reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"'`;
   const set = mayRetry
     ? `state = case when ${retries} then 'pending' else x.state end,
     retries_left = case when ${retries} then t.retries_left - 1 else t.retries_left end,
@@ -47,12 +50,13 @@ const endRuns = (mayRetry: boolean): string => {
       then coalesce(t.past || ',', '') || '{"runId":' || t.run_id || ',"state":"' || x.state || '",' || t.run || ',"takenUntil":"' || ${isoSql('t.taken_until')}
         || '","reasonResolved":"' || x.reason || '","resolved":"' || $7::text || '"}'
       else t.past end,
-    run = case when ${retries} then '"reasonCreated":"' || x.retry || '","scheduled":"' || $7::text || '"' else ${resolved} end,
+    run = case when ${retries} then '"reasonCreated":"' || x.retry || '","scheduled":"' || $7::text || '"' else ${resolution} end,
     taken_until = case when ${retries} then null else t.taken_until end,
     claimed_directly = t.claimed_directly and not (${retries}),
     pending_seq = case when ${retries} then nextval('queue.pending_seq') else t.pending_seq end,
     times_resolved = case when ${retries} then t.times_resolved else t.times_resolved + 1 end`
-    : `state = x.state, run = ${resolved}, times_resolved = t.times_resolved + 1`;
+    : `state = x.state, run = ${resolution}, times_resolved = t.times_resolved + 1`;
+  const resolved = mayRetry ? `(select * from u where u.state <> 'pending')` : 'u';
   const ended = eventSql({ exchange: { of: 'u.outcome', cases: OUTCOME_EXCHANGES }, ...WORKER_EVENT });
   const triedAgain = ` || case when u.state = 'pending' then ',' || ${eventSql({ exchange: 'taskPending', t: 'u', status: 'u.status', runId: 'u.run_id' })} else '' end`;
   return `
@@ -67,10 +71,8 @@ with x as materialized (
     and (x.taken_until is null or (t.taken_until = x.taken_until and t.deadline > $7::text::timestamptz))
   returning ${EVENT_COLUMNS('t')}, t.state, t.run_id, x.run_id as ended, x.state as outcome, t.times_resolved, t.priority, t.pending_seq, t.deadline,
     t.taken_until, t.worker_group, t.worker_id, ${statusSql('t')} as status
-), r as (
-  select * from u${mayRetry ? " where u.state <> 'pending'" : ''}
 ), c as (
-  delete from queue.claims c using r where c.taken_until = r.taken_until and c.task_id = r.task_id and c.run_id = r.run_id
+  delete from queue.claims c using ${resolved} r where c.taken_until = r.taken_until and c.task_id = r.task_id and c.run_id = r.run_id
 )${
     mayRetry
       ? `, p as (
@@ -79,9 +81,7 @@ with x as materialized (
   from u where u.state = 'pending' and u.deadline > $7::text::timestamptz
 )`
       : ''
-  }, ${GROUPS}, ${OUTBOX(`
-  select 0 as place, ${ended}${mayRetry ? triedAgain : ''} as msg
-  from u`)}
+  }, ${countOut(resolved)}, ${announce(`${ended}${mayRetry ? triedAgain : ''}`)}
 select task_id, task_queue_id, state, outcome, status from u`;
 };
 const END_RUNS = endRuns(false);
@@ -142,14 +142,13 @@ with u as (
   returning ${EVENT_COLUMNS('t')}, t.run_id, t.run_id as ended, t.times_resolved, t.priority, t.pending_seq, t.taken_until,
     case when t.taken_until is not null then t.worker_group end as worker_group, case when t.taken_until is not null then t.worker_id end as worker_id,
     ${statusSql('t')} as status
-), r as (
-  select * from u
 ), c as (
   delete from queue.claims c using u where c.taken_until = u.taken_until and c.task_id = u.task_id and c.run_id = u.run_id
 ), p as (
   delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.priority and p.seq = u.pending_seq
-), ${GROUPS}, ${OUTBOX(`
-  select 0 as place, ${eventSql({ exchange: 'taskException', ...(withWorker ? WORKER_EVENT : { t: 'u', status: 'u.status', runId: 'u.ended' }) })} as msg from u`)}
+), ${countOut('u')}, ${announce(
+  eventSql({ exchange: 'taskException', ...(withWorker ? WORKER_EVENT : { t: 'u', status: 'u.status', runId: 'u.ended' }) }),
+)}
 select task_id, task_queue_id, status from u order by task_id collate platform.protocol_order`;
 const CANCEL = GIVE_UP(true);
 const EXCEED_DEADLINE = GIVE_UP(false);

@@ -26,7 +26,7 @@ test('who is given a new run in the moment in which it is made gets more if ther
   expect(waiters.deal(new Map())).toBeUndefined();
 
   const deal = waiters.deal(new Map([['p/q', 1]]));
-  expect(deal?.slots).toEqual([1, 2, 3].map(slot => ({ taskQueueId: 'p/q', slot, request: 1 })));
+  expect(deal?.places).toEqual([{ taskQueueId: 'p/q', requests: [1, 1, 1] }]);
   expect(deal?.deliver([run('a'), run('b')], clock.nowMs())).toEqual([]);
   expect(await idsOf(given[0])).toEqual(['a', 'b']);
   expect(waiters.size).toBe(0);

@@ -4,7 +4,7 @@
  * deals places to those who ask, and to the first in line of queues that get new runs in the same transaction.
  */
 import type { Clock, Timer } from '../../platform/clock.ts';
-import type { ClaimedRow, ClaimRequest, Slot } from './claim.db.ts';
+import type { ClaimedRow, ClaimRequest, Places } from './claim.db.ts';
 
 /** What a worker was given. */
 export interface Claimed extends Omit<ClaimedRow, 'request'> {
@@ -30,7 +30,7 @@ export interface Orphan {
 /** Places dealt for one batch. */
 export interface Deal {
   readonly requests: readonly ClaimRequest[];
-  readonly slots: readonly Slot[];
+  readonly places: readonly Places[];
   /** Hands out what was claimed. Answers with what found its worker gone. */
   deliver(rows: readonly ClaimedRow[], takenUntilMs: number): Orphan[];
   /** The batch failed: its waiters ask again, or fail when that happened too often. */
@@ -102,25 +102,25 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
    * Those of a queue who are to get places, in the order of the line, and how many places: as many as they want, as more runs may become pending in the
    * batch than are known beforehand (the dependents of one that ends in it).
    */
-  const candidates = (line: ReadonlySet<Entry>, asked: readonly Entry[], newRuns: number): { entries: Entry[]; places: number } => {
+  const candidates = (line: ReadonlySet<Entry>, asked: readonly Entry[], newRuns: number): { entries: Entry[]; count: number } => {
     const entries = new Set<Entry>();
-    let places = 0;
+    let count = 0;
     for (const entry of line) {
-      if (places >= newRuns) {
+      if (count >= newRuns) {
         break;
       }
       if (entry.state !== 'dealt' && !isExcluded(entry)) {
         entries.add(entry);
-        places += entry.want;
+        count += entry.want;
       }
     }
     for (const entry of asked) {
       if (!entries.has(entry) && !isExcluded(entry)) {
         entries.add(entry);
-        places += entry.want;
+        count += entry.want;
       }
     }
-    return { entries: [...entries], places: Math.min(places, MAX_PLACES) };
+    return { entries: [...entries], count: Math.min(count, MAX_PLACES) };
   };
 
   return {
@@ -214,23 +214,27 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
       }
       asking = new Set();
       const dealt: Entry[] = [];
-      const slots: Slot[] = [];
+      const places: Places[] = [];
       for (const [taskQueueId, asked] of byQueue) {
-        const { entries, places } = candidates(queues.get(taskQueueId) ?? new Set(), asked, newRuns.get(taskQueueId) ?? 0);
+        const { entries, count } = candidates(queues.get(taskQueueId) ?? new Set(), asked, newRuns.get(taskQueueId) ?? 0);
         const first = dealt.length;
         const left = entries.map(entry => entry.want);
         dealt.push(...entries);
-        for (let slot = 1, i = 0; slot <= places; i = (i + 1) % entries.length) {
+        const requests: number[] = [];
+        for (let i = 0; requests.length < count; i = (i + 1) % entries.length) {
           if ((left[i] as number) > 0) {
             left[i] = (left[i] as number) - 1;
-            slots.push({ taskQueueId, slot: slot++, request: first + i + 1 });
+            requests.push(first + i + 1);
           }
         }
+        if (count > 0) {
+          places.push({ taskQueueId, requests });
+        }
       }
-      if (slots.length === 0) {
+      if (places.length === 0) {
         return undefined;
       }
-      const served = new Set(slots.map(slot => slot.request));
+      const served = new Set(places.flatMap(({ requests }) => requests));
       dealt.forEach((entry, i) => {
         entry.state = 'dealt';
         entry.woken = !served.has(i + 1); // no place was left for it: its turn comes with the next batch
@@ -244,7 +248,7 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
       };
       return {
         requests: dealt,
-        slots,
+        places,
         deliver: (rows, takenUntilMs) => {
           dealtNow -= dealt.length;
           const byRequest = new Map<number, Claimed[]>();
