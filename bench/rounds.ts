@@ -9,7 +9,11 @@ export interface Figure {
   readonly perSecond?: number;
 }
 
-export const rateOf = (measured: Measured): Figure => ({ text: rate(measured), cost: 1 / measured.perSecond, perSecond: measured.perSecond });
+export const rateOf = (measured: Measured): Figure => ({
+  text: rate(measured),
+  cost: 1 / measured.perSecond,
+  perSecond: measured.perSecond,
+});
 export const latencyOf = (percentiles: Percentiles): Figure => ({ text: latency(percentiles), cost: percentiles.p50 });
 
 export interface Suite {
