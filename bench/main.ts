@@ -13,7 +13,7 @@ import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
 import { fixedLoopMs, latency, rate, residentMiB, startStealWatch } from './measure.ts';
 import { hasItsOwn, suitesOfTheirOwn } from './own-installations.ts';
 import { pgbench } from './pgbench.ts';
-import { inRounds, latencyOf, rateOf, type Suite } from './rounds.ts';
+import { inRounds, rated, type Suite, timed } from './rounds.ts';
 import {
   chainHops,
   creates,
@@ -62,71 +62,21 @@ const loopsMs = [fixedLoopMs()];
 
 /** What is measured in rounds: one after the other, and all of them again, so that a slow minute of the machine does not decide about one of them. */
 const repeated = (target: Target): Suite[] => [
-  { name: 'create', what: 'create, 16 at once', goal: '≥ 5,000/s', run: async () => rateOf(await creates(target, times(10_000))) },
-  { name: 'create-64', what: 'create, 64 at once', goal: '–', run: async () => rateOf(await creates(target, times(10_000), 64)) },
-  { name: 'create-1', what: 'create, 1 at once', goal: '–', run: async () => rateOf(await creates(target, times(1_000), 1)) },
-  {
-    name: 'lifecycle',
-    what: 'create → claim → complete, 8 + 8',
-    goal: '≥ 2,000/s',
-    run: async () => rateOf(await lifecycles(target, times(6_000))),
-  },
-  {
-    name: 'hand-off',
-    what: 'hand-off to an idle worker, p50 / p95 / p99',
-    goal: '≤ 3 / 5 / 10 ms',
-    run: async () => latencyOf(await handOffs(target, times(200))),
-  },
-  {
-    name: 'chain',
-    what: 'hop in a chain, p50 / p95 / p99',
-    goal: 'p50 ≤ 2 ms',
-    run: async () => latencyOf(await chainHops(target, times(300))),
-  },
-  { name: 'status', what: 'status, 16 at once', goal: '≥ 14,000/s', run: async () => rateOf(await reads(target, times(20_000), 'status')) },
-  { name: 'task', what: 'task, 16 at once', goal: '≥ 12,000/s', run: async () => rateOf(await reads(target, times(20_000), 'task')) },
-  {
-    name: 'secrets',
-    what: 'get a secret, 16 at once',
-    goal: '≥ 10,000/s',
-    run: async () => rateOf(await secretReads(target, times(20_000))),
-  },
-  {
-    name: 'list',
-    what: 'list a group of 2,000, p50 / p95 / p99',
-    goal: '≤ 70 ms',
-    run: async () => latencyOf(await groupLists(target, times(20))),
-  },
-  {
-    name: 'graph',
-    what: 'graph of 10,000 tasks and 30,000 edges in one call, p50 / p95 / p99',
-    goal: '≤ 1,000 ms',
-    run: async () => latencyOf(await graphs(target, times(5))),
-  },
-  {
-    name: 'no-op',
-    what: 'signed no-op call, 16 at once',
-    goal: '≥ 12,000/s',
-    run: async () => rateOf(await signedNoOps(target, times(20_000))),
-  },
-  {
-    name: 'index-insert',
-    what: 'insert into the index, 16 at once',
-    goal: '≥ 5,000/s',
-    run: async () => rateOf(await indexInserts(target, times(10_000))),
-  },
-  {
-    name: 'index-find',
-    what: 'find in the index, 16 at once',
-    goal: '≥ 12,000/s',
-    run: async () => rateOf(await indexFinds(target, times(20_000))),
-  },
-  {
-    name: 'index-routes',
-    what: 'claim → complete → found by each of four routes, 16 at once',
-    goal: '–',
-    run: async () => rateOf(await indexRoutes(target, times(2_000))),
-  },
+  rated('create', 'create, 16 at once', '≥ 5,000/s', () => creates(target, times(10_000))),
+  rated('create-64', 'create, 64 at once', '–', () => creates(target, times(10_000), 64)),
+  rated('create-1', 'create, 1 at once', '–', () => creates(target, times(1_000), 1)),
+  rated('lifecycle', 'create → claim → complete, 8 + 8', '≥ 2,000/s', () => lifecycles(target, times(6_000))),
+  timed('hand-off', 'hand-off to an idle worker', '≤ 3 / 5 / 10 ms', () => handOffs(target, times(200))),
+  timed('chain', 'hop in a chain', 'p50 ≤ 2 ms', () => chainHops(target, times(300))),
+  rated('status', 'status, 16 at once', '≥ 14,000/s', () => reads(target, times(20_000), 'status')),
+  rated('task', 'task, 16 at once', '≥ 12,000/s', () => reads(target, times(20_000), 'task')),
+  rated('secrets', 'get a secret, 16 at once', '≥ 10,000/s', () => secretReads(target, times(20_000))),
+  timed('list', 'list a group of 2,000', '≤ 70 ms', () => groupLists(target, times(20))),
+  timed('graph', 'graph of 10,000 tasks and 30,000 edges in one call', '≤ 1,000 ms', () => graphs(target, times(5))),
+  rated('no-op', 'signed no-op call, 16 at once', '≥ 12,000/s', () => signedNoOps(target, times(20_000))),
+  rated('index-insert', 'insert into the index, 16 at once', '≥ 5,000/s', () => indexInserts(target, times(10_000))),
+  rated('index-find', 'find in the index, 16 at once', '≥ 12,000/s', () => indexFinds(target, times(20_000))),
+  rated('index-routes', 'claim → complete → found by each of four routes, 16 at once', '–', () => indexRoutes(target, times(2_000))),
 ];
 
 /** Everything that one installation is enough for. */

@@ -9,19 +9,34 @@ export interface Figure {
   readonly perSecond?: number;
 }
 
-export const rateOf = (measured: Measured): Figure => ({
-  text: rate(measured),
-  cost: 1 / measured.perSecond,
-  perSecond: measured.perSecond,
-});
-export const latencyOf = (percentiles: Percentiles): Figure => ({ text: latency(percentiles), cost: percentiles.p50 });
-
 export interface Suite {
   readonly name: string;
   readonly what: string;
   readonly goal: string;
   readonly run: () => Promise<Figure>;
 }
+
+/** A suite whose figure is a rate. */
+export const rated = (name: string, what: string, goal: string, run: () => Promise<Measured>): Suite => ({
+  name,
+  what,
+  goal,
+  run: async () => {
+    const measured = await run();
+    return { text: rate(measured), cost: 1 / measured.perSecond, perSecond: measured.perSecond };
+  },
+});
+
+/** A suite whose figure is a duration; the better of two has the lower median. */
+export const timed = (name: string, what: string, goal: string, run: () => Promise<Percentiles>): Suite => ({
+  name,
+  what: `${what}, p50 / p95 / p99`,
+  goal,
+  run: async () => {
+    const measured = await run();
+    return { text: latency(measured), cost: measured.p50 };
+  },
+});
 
 /** Runs all suites, and all again, and tells the median and the best of each. Answers with the medians, by name. */
 export const inRounds = async (

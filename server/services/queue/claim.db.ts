@@ -73,13 +73,18 @@ export const claimStatement = (
   nowIso: string,
   takenUntilIso: string,
 ): Statement => {
+  const dealtBefore: number[] = [];
   let dealt = 0;
+  for (const { requests: own } of places) {
+    dealtBefore.push(dealt);
+    dealt += own.length;
+  }
   return {
     text: CLAIM,
     values: [
       textArray(places.map(p => p.taskQueueId)),
       intArray(places.map(p => p.requests.length)),
-      intArray(places.map(p => (dealt += p.requests.length) - p.requests.length)),
+      intArray(dealtBefore),
       intArray(places.flatMap(p => p.requests)),
       textArray(requests.map(r => r.workerGroup)),
       textArray(requests.map(r => r.workerId)),

@@ -16,15 +16,15 @@ export const MAX_EDGES = 500;
 /** The same for all tasks of one transaction. */
 const MAX_EDGES_TOGETHER = 2_000;
 
-/** Counts resolved tasks out of their groups. The part named `resolved` has a row per resolution. */
-const countOut = (resolved: string): string => `g as (
+/** Counts resolved tasks out of their groups; `resolved` is what has a row per resolution. */
+const countOutSql = (resolved: string): string => `g as (
   update queue.groups g set unresolved = g.unresolved - r.first from
     (select r.task_group_id, count(*) filter (where r.times_resolved = 1) as first from ${resolved} r group by r.task_group_id order by r.task_group_id) r
   where g.task_group_id = r.task_group_id
   returning g.task_group_id, g.scheduler_id, g.expires, g.sealed, g.unresolved
 )`;
 /** Announces what the rows of `u` say, and then groups without any task left that was never resolved. */
-const announce = (event: string): string => `o as (
+const announceSql = (event: string): string => `o as (
   insert into platform.outbox (msg)
   select concat_ws(',', u.events, g.events) from (select string_agg(${event}, ',') as events from u) u
   cross join (select string_agg(${groupEventSql('taskGroupResolved', 'g')}, ',') as events from g where g.unresolved = 0) g
@@ -81,7 +81,7 @@ with x as materialized (
   from u where u.state = 'pending' and u.deadline > $7::text::timestamptz
 )`
       : ''
-  }, ${countOut(resolved)}, ${announce(`${ended}${mayRetry ? triedAgain : ''}`)}
+  }, ${countOutSql(resolved)}, ${announceSql(`${ended}${mayRetry ? triedAgain : ''}`)}
 select task_id, task_queue_id, state, outcome, status from u`;
 };
 const END_RUNS = endRuns(false);
@@ -146,7 +146,7 @@ with u as (
   delete from queue.claims c using u where c.taken_until = u.taken_until and c.task_id = u.task_id and c.run_id = u.run_id
 ), p as (
   delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.priority and p.seq = u.pending_seq
-), ${countOut('u')}, ${announce(
+), ${countOutSql('u')}, ${announceSql(
   eventSql({ exchange: 'taskException', ...(withWorker ? WORKER_EVENT : { t: 'u', status: 'u.status', runId: 'u.ended' }) }),
 )}
 select task_id, task_queue_id, status from u order by task_id collate platform.protocol_order`;
