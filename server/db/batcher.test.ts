@@ -67,16 +67,34 @@ describe('the batcher', () => {
     expect(batcher.size).toBe(0);
   });
 
+  it('takes what is chosen of those who wait, without changing the order of one key', async () => {
+    const batches: string[][] = [];
+    const letters = ['b', 'a', 'b'];
+    const batcher = makeBatcher<string, string>({
+      key: item => item[1],
+      choose: () => {
+        const letter = letters.shift();
+        return letter === undefined ? undefined : item => item.startsWith(letter);
+      },
+      flush: items => {
+        batches.push([...items]);
+        return Promise.resolve(items);
+      },
+    });
+    await Promise.all(['a1', 'b1', 'b2', 'a3'].map(item => batcher.add(item)));
+    expect(batches).toEqual([['b2'], ['a1', 'a3'], ['b1']]);
+  });
+
   describe('that gathers', () => {
     const turns = async (count: number): Promise<void> => {
       for (let i = 0; i < count; i++) {
         await new Promise(resolve => setImmediate(resolve));
       }
     };
-    const gathering = (others = { waiting: 0, answered: 0 }) => {
+    const gathering = (others = { waiting: 0, answered: 0 }, isReady = (_items: readonly string[]) => false) => {
       const batches: string[][] = [];
       const batcher = makeBatcher<string, string>({
-        gather: { turns: 4, others: () => others },
+        gather: { turns: 4, others: () => others, isReady },
         flush: items => {
           batches.push([...items]);
           return Promise.resolve(items);
@@ -113,6 +131,15 @@ describe('the batcher', () => {
       await turns(1);
       expect(batches.slice(2)).toEqual([['g', 'h'], ['i']]);
       await last;
+    });
+
+    it('waits for nobody when those who wait already are ready', async () => {
+      const { batcher, batches } = gathering(undefined, items => items.includes('d'));
+      const first = ['a', 'b', 'c'].map(name => batcher.add(name));
+      const next = first[0]?.then(() => batcher.add('d'));
+      await turns(2);
+      expect(batches).toEqual([['a', 'b', 'c'], ['d']]);
+      await next;
     });
 
     it('counts callers without an item of their own', async () => {

@@ -19,6 +19,8 @@ export interface BatcherOptions<Item, Outcome> {
   readonly flush: (items: readonly Item[]) => Promise<readonly (Outcome | Error)[]>;
   /** Two items with the same key never share a batch (for example: the same task). */
   readonly key?: (item: Item) => string | undefined;
+  /** Tells, of those who wait when a batch begins, which it takes: at least one. Undefined: all. The others wait for a later one. */
+  readonly choose?: (waiting: readonly Item[]) => ((item: Item) => boolean) | undefined;
   /**
    * Between two batches callers who have just been answered are waited for, as they are about to ask again: until as many have come as there were, or
    * for so many turns of the event loop nobody came. Where a batch costs more than an item, fewer and larger ones are faster. Default: not at all.
@@ -27,6 +29,8 @@ export interface BatcherOptions<Item, Outcome> {
     readonly turns: number;
     /** Callers for whom there is no item of their own: those who wait now, and those whom the last batch answered. */
     readonly others: () => { readonly waiting: number; readonly answered: number };
+    /** Whether the next batch begins at once: it is for those who wait already. Default: never. */
+    readonly isReady?: (waiting: readonly Item[]) => boolean;
   };
 }
 
@@ -46,7 +50,13 @@ type Waiting<Item, Outcome> = { item: Item; resolve: (outcome: Outcome) => void;
 /**
  * If a batch as a whole fails, its items are run one by one: one bad item never fails its neighbours.
  */
-export const makeBatcher = <Item, Outcome>({ max = 200, flush, key, gather }: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
+export const makeBatcher = <Item, Outcome>({
+  max = 200,
+  flush,
+  key,
+  choose,
+  gather,
+}: BatcherOptions<Item, Outcome>): Batcher<Item, Outcome> => {
   let waiting: Waiting<Item, Outcome>[] = [];
   let inFlight = 0;
   let scheduled = false;
@@ -54,7 +64,8 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key, gather }: Ba
 
   const take = (): Waiting<Item, Outcome>[] => {
     const limit = Math.min(max, most);
-    if (!key && waiting.length <= limit) {
+    const isChosen = choose?.(waiting.map(entry => entry.item));
+    if (!isChosen && !key && waiting.length <= limit) {
       const all = waiting;
       waiting = [];
       return all;
@@ -64,7 +75,7 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key, gather }: Ba
     const keys = new Set<string>();
     for (const entry of waiting) {
       const itemKey = key?.(entry.item);
-      if (taken.length < limit && (itemKey === undefined || !keys.has(itemKey))) {
+      if (taken.length < limit && (isChosen?.(entry.item) ?? true) && (itemKey === undefined || !keys.has(itemKey))) {
         if (itemKey !== undefined) {
           keys.add(itemKey);
         }
@@ -120,7 +131,7 @@ export const makeBatcher = <Item, Outcome>({ max = 200, flush, key, gather }: Ba
     inFlight = batch.length;
     void runBatch(batch).finally(() => {
       inFlight = 0;
-      if (gather) {
+      if (gather && !gather.isReady?.(waiting.map(entry => entry.item))) {
         const others = gather.others();
         const callers = batch.length + waiting.length + others.answered + others.waiting;
         if (callers >= MIN_GATHERED) {

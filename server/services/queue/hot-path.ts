@@ -1,7 +1,8 @@
 /**
  * The one lane on which tasks are created, claimed, prolonged and resolved. What arrives while a transaction is under way goes into the next one
  * together: its ends of runs first, then the release of their dependents, prolonged claims, new tasks, and last the claims of workers who wait, so that
- * a task created in this batch is handed out in it. At most one item per task and batch, so that within a batch nothing depends on the order of items.
+ * a task created in this batch is handed out in it. Under load it holds one kind of them (`turns.ts`), and of claims those of workers who wait for a task
+ * created in it. At most one item per task and batch, so that within a batch nothing depends on the order of items.
  */
 import { type Batcher, makeBatcher } from '../../db/batcher.ts';
 import type { Lane } from '../../db/lane.ts';
@@ -14,6 +15,7 @@ import { type CreatedRow, createStatement } from './create.db.ts';
 import type { NewTask } from './definition.ts';
 import { type EndedRow, type ReleasedRow, type RunEnd, endRunsStatement, satisfyIfRequiredStatement } from './resolve.db.ts';
 import type { Wake } from './ctx.ts';
+import { type Kind, makeTurns, type Waiting } from './turns.ts';
 import type { Waiters } from './waiters.ts';
 
 export interface Run {
@@ -66,6 +68,8 @@ type Item =
   | { readonly kind: 'ask' }
   | { readonly kind: 'note' };
 type Created = { readonly state: 'pending' | 'unscheduled'; readonly nowIso: string };
+/** Whose turn each kind waits for; the others go with any. */
+const TURNS: Partial<Record<Item['kind'], Kind>> = { create: 'create', end: 'end', ask: 'claim' };
 /** Not done for want of room: to be added again. */
 const LATER = Symbol('later');
 type Outcome = Created | EndedRow | Reclaimed | typeof LATER | undefined;
@@ -148,7 +152,8 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const ends = items.flatMap(item => (item.kind === 'end' ? [item.end] : []));
     const reclaims = items.flatMap(item => (item.kind === 'reclaim' ? [item.run] : []));
     const { picked: creates, postponed } = pickCreates(items);
-    const deal = options.waiters().deal(countBy(creates.filter(task => task.dependencies.length === 0).map(task => task.taskQueueId)));
+    const newRuns = countBy(creates.filter(task => task.dependencies.length === 0).map(task => task.taskQueueId));
+    const deal = hasAsk || options.waiters().areAwaited(newRuns) ? options.waiters().deal(newRuns) : undefined;
     const noted = items.some(item => item.kind === 'note') ? [...answers.values()].slice(0, MAX_BATCH) : [];
     for (const claim of noted) {
       answers.delete(runKey(claim));
@@ -281,12 +286,26 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     );
   };
 
+  // workers ask together, with one item
+  const countKinds = (items: readonly Item[]): Waiting => ({
+    create: items.filter(item => item.kind === 'create').length,
+    end: items.filter(item => item.kind === 'end').length,
+    claim: items.some(item => item.kind === 'ask') ? options.waiters().asking : 0,
+  });
+  const turns = makeTurns();
   const batcher: Batcher<Item, Outcome> = makeBatcher<Item, Outcome>({
     max: MAX_BATCH,
     key: itemKey,
     flush,
-    // workers ask together, with one item
-    gather: { turns: GATHER_TURNS, others: () => ({ waiting: options.waiters().asking - (asked ? 1 : 0), answered: servedBeside }) },
+    choose: items => {
+      const turn = turns.next(countKinds(items));
+      return turn && (({ kind }) => (TURNS[kind] ?? turn) === turn);
+    },
+    gather: {
+      turns: GATHER_TURNS,
+      others: () => ({ waiting: options.waiters().asking - (asked ? 1 : 0), answered: servedBeside }),
+      isReady: items => turns.isReady(countKinds(items)),
+    },
   });
 
   return {

@@ -57,3 +57,18 @@ test('a worker that may get nothing is not woken instead of the one behind it', 
   expect(waiters.wake('p/q', 1)).toBe(1);
   expect(waiters.deal(new Map())?.requests.map(({ workerId }) => workerId)).toEqual(['w1']);
 });
+
+test('new runs are awaited by workers who found nothing, not by those who are being served or may get nothing', () => {
+  const newRuns = new Map([['p/q', 1]]);
+  const { waiters } = aLine(1);
+  expect(waiters.areAwaited(newRuns)).toBe(false); // it asks
+  const deal = waiters.deal(new Map());
+  expect(waiters.areAwaited(newRuns)).toBe(false);
+  deal?.deliver([], 0);
+  expect(waiters.areAwaited(newRuns)).toBe(true);
+  expect(waiters.areAwaited(new Map([['p/other', 1]]))).toBe(false);
+
+  const { waiters: quarantined } = aLine(1, { excluded: 'w0' });
+  quarantined.deal(new Map())?.deliver([], 0);
+  expect(quarantined.areAwaited(newRuns)).toBe(false);
+});

@@ -46,6 +46,8 @@ export interface Waiters {
   wakeAll(): void;
   /** Deals places; `newRuns` counts runs by queue that become pending in this batch. Undefined when nobody is to get any. */
   deal(newRuns: ReadonlyMap<string, number>): Deal | undefined;
+  /** Whether a worker who found nothing waits for new runs of these queues. */
+  areAwaited(newRuns: ReadonlyMap<string, number>): boolean;
   readonly size: number;
   /** Those of the queues in which somebody waits. */
   waitingIn(taskQueueIds: readonly string[]): string[];
@@ -186,6 +188,16 @@ export const makeWaiters = ({ clock, ask, isExcluded, onQueue }: WaitersOptions)
           askFor(entry);
         }
       }
+    },
+    areAwaited: newRuns => {
+      for (const taskQueueId of newRuns.keys()) {
+        for (const entry of queues.get(taskQueueId) ?? []) {
+          if (entry.state === 'waiting' && !isExcluded(entry)) {
+            return true;
+          }
+        }
+      }
+      return false;
     },
     get size() {
       return size;
