@@ -130,7 +130,7 @@ export const startRelay = (options: RelayOptions): Relay => {
       const rows = await query<{ id: number; msg: string }>`
         with head as (select id, msg from platform.outbox order by id limit ${BATCH}),
           sized as (select id, sum(octet_length(msg)) over (order by id) - octet_length(msg) as before from head),
-          taken as (delete from platform.outbox where id in (select id from sized where before < ${BATCH_BYTES}) returning id, msg),
+          taken as (delete from platform.outbox where id = any(array(select id from sized where before < ${BATCH_BYTES})) returning id, msg),
           logged as (
             insert into platform.event_log (seq, outbox_id, written, msg)
             select ${newest}::bigint + row_number() over (order by id), id, ${clock.now()}, msg from taken)

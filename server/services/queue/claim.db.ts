@@ -4,18 +4,18 @@
  */
 import { intArray, textArray, timestampArray } from '../../db/arrays.ts';
 import type { Statement } from '../../db/sql.ts';
-import { EVENT_COLUMNS, eventSql, statusSql } from './sql-text.ts';
+import { claimsOf, EVENT_COLUMNS, eventSql, statusSql } from './sql-text.ts';
 
 const CLAIM = `
 with k as materialized (
-  select p.task_queue_id, p.priority, p.seq, p.task_id, p.run_id, ($4::int4[])[q.dealt + p.slot] as request
+  select p.place, p.priority, p.seq, p.task_id, p.run_id, ($4::int4[])[q.dealt + p.slot] as request
   from unnest($1::text[], $2::int4[], $3::int4[]) as q(task_queue_id, slots, dealt) cross join lateral (
     select p.*, row_number() over (order by p.priority, p.seq)::int as slot from (
-      select p.task_queue_id, p.priority, p.seq, p.task_id, p.run_id from queue.pending p
+      select p.ctid as place, p.priority, p.seq, p.task_id, p.run_id from queue.pending p
       where p.task_queue_id = q.task_queue_id and p.deadline > $7::text::timestamptz
       order by p.task_queue_id, p.priority, p.seq limit q.slots for update skip locked) p) p
 ), d as (
-  delete from queue.pending p using k where p.task_queue_id = k.task_queue_id and p.priority = k.priority and p.seq = k.seq
+  delete from queue.pending p where p.ctid = any(array(select k.place from k))
 ), u as (
   update queue.tasks t set
     state = 'running', taken_until = $8::text::timestamptz, claimed_directly = false,
@@ -105,8 +105,7 @@ with x as materialized (
   update queue.tasks t set taken_until = $4::text::timestamptz from w where t.task_id = w.task_id
   returning t.task_id, t.task_queue_id, t.run_id, t.worker_group, t.worker_id, t.scopes, ${statusSql('t')} as status
 ), d as (
-  delete from queue.claims c using w where c.taken_until = w.taken_until and c.task_id = w.task_id and c.run_id = w.run_id
-    and w.taken_until <> $4::text::timestamptz
+  delete from queue.claims c where ${claimsOf('(select * from w where w.taken_until <> $4::text::timestamptz)')}
 ), c as (
   insert into queue.claims (taken_until, task_id, run_id, task_queue_id, worker_group, worker_id, claimed, answered)
   select $4::text::timestamptz, u.task_id, u.run_id, u.task_queue_id, u.worker_group, u.worker_id, $3::text::timestamptz, true from u
@@ -138,15 +137,12 @@ export const reclaimStatement = (
 };
 
 const ANSWERED = `
-update queue.claims c set answered = true from unnest($1::timestamptz[], $2::text[], $3::int4[]) as x(taken_until, task_id, run_id)
-where c.taken_until = x.taken_until and c.task_id = x.task_id and c.run_id = x.run_id`;
+update queue.claims c set answered = true where c.taken_until = any($1::timestamptz[]) and c.task_id = any($2::text[])`;
 
 /** Notes that workers have received their claims. */
-export const answeredStatement = (
-  claims: readonly { readonly takenUntilMs: number; readonly taskId: string; readonly runId: number }[],
-): Statement => ({
+export const answeredStatement = (claims: readonly { readonly takenUntilMs: number; readonly taskId: string }[]): Statement => ({
   text: ANSWERED,
-  values: [timestampArray(claims.map(c => c.takenUntilMs)), textArray(claims.map(c => c.taskId)), intArray(claims.map(c => c.runId))],
+  values: [timestampArray(claims.map(c => c.takenUntilMs)), textArray(claims.map(c => c.taskId))],
 });
 
 const UNANSWERED = `

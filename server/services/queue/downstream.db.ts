@@ -1,6 +1,7 @@
 /** The statements of a rerun with everything downstream (`downstream.ts`). */
 import { textArray } from '../../db/arrays.ts';
 import type { Query, Statement, Tx } from '../../db/sql.ts';
+import { placesOf } from './sql-text.ts';
 
 /** A task downstream, and what decides who may rerun it. */
 export interface DownstreamRow {
@@ -35,7 +36,7 @@ export const findDownstream = async (tx: Tx, taskId: string, nowIso: string, lim
 
 /** Fan-outs of what these tasks did before, still to be worked off: their edges wait for the coming runs. */
 export const dropFanoutsStatement = (taskIds: readonly string[]): Statement => ({
-  text: 'delete from queue.fanouts f using unnest($1::text[]) as x(task_id) where f.task_id = x.task_id',
+  text: 'delete from queue.fanouts f where f.task_id = any($1::text[])',
   values: [textArray(taskIds)],
 });
 
@@ -53,8 +54,10 @@ export const lockTasksStatement = (taskIds: readonly string[]): Statement => ({
 });
 
 const LEAVE_LINE = `
-delete from queue.pending p using unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id
-where t.state = 'pending' and p.task_queue_id = t.task_queue_id and p.priority = t.priority and p.seq = t.pending_seq`;
+with t as materialized (
+  select t.task_queue_id, t.priority, t.pending_seq from queue.tasks t where t.task_id = any($1::text[]) and t.state = 'pending'
+)
+delete from queue.pending p where ${placesOf('t')}`;
 
 /** Takes pending tasks out of line. */
 export const leaveLineStatement = (taskIds: readonly string[]): Statement => ({ text: LEAVE_LINE, values: [textArray(taskIds)] });

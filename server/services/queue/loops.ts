@@ -1,5 +1,5 @@
 /** What the queue does by itself: claims that run out, deadlines, large fan-outs, and forgetting what has expired. */
-import { intArray, textArray, timestampArray } from '../../db/arrays.ts';
+import { textArray, timestampArray } from '../../db/arrays.ts';
 import type { Tx } from '../../db/sql.ts';
 import { notifyOutbox } from '../../platform/events.ts';
 import { loop } from '../../platform/loop.ts';
@@ -31,13 +31,8 @@ export const endLostRuns = async (tx: Tx, ctx: Ctx, claims: readonly ClaimKey[],
   const { rows } = await tx.run<EndedRow>(endRunsStatement(claims.map(toEnd), nowIso));
   await releaseDependents(tx, ctx, claims, nowIso);
   await tx.run({
-    text: `delete from queue.claims c using unnest($1::timestamptz[], $2::text[], $3::int4[]) as x(taken_until, task_id, run_id)
-      where c.taken_until = x.taken_until and c.task_id = x.task_id and c.run_id = x.run_id`,
-    values: [
-      timestampArray(claims.map(claim => claim.takenUntil.getTime())),
-      textArray(claims.map(claim => claim.taskId)),
-      intArray(claims.map(claim => claim.runId)),
-    ],
+    text: 'delete from queue.claims where taken_until = any($1::timestamptz[]) and task_id = any($2::text[])',
+    values: [timestampArray(claims.map(claim => claim.takenUntil.getTime())), textArray(claims.map(claim => claim.taskId))],
   });
   const reasons = new Map(claims.map(claim => [claim.taskId, toEnd(claim).reason]));
   tx.afterCommit(() => {

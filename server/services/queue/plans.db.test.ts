@@ -64,7 +64,7 @@ const STATEMENTS: Readonly<Record<string, Statement>> = {
   'satisfy a part': satisfyPartStatement(ID, true, NOW, 10),
   claim: claimStatement([worker], [{ taskQueueId: 'prov/wt', requests: [1] }], NOW, NOW),
   reclaim: reclaimStatement([run], NOW, NOW),
-  answered: answeredStatement([{ ...run, takenUntilMs: 0 }]),
+  answered: answeredStatement([{ taskId: ID, takenUntilMs: 0 }]),
   unanswered: unansweredStatement(worker, NOW, NOW),
   statuses: statusesStatement([ID]),
   definitions: definitionsStatement([ID]),
@@ -82,3 +82,24 @@ test.for(Object.entries(STATEMENTS))('%s looks things up by index only', async (
   const { db } = await testDatabase();
   expect(await findScans(db, statement)).toEqual([]);
 });
+
+test.for([
+  'end runs',
+  'end or retry runs',
+  'give up',
+  'lock pending',
+  'claim',
+  'reclaim',
+  'answered',
+  'leave the line',
+  'return to the line',
+])(
+  '%s does so after a vacuum found none of the rows that only pass through, when Postgres believes that there never are any',
+  async name => {
+    const { db } = await testDatabase();
+    for (const table of ['queue.pending', 'queue.claims', 'platform.outbox']) {
+      await db.run({ text: `vacuum ${table}`, values: [] });
+    }
+    expect(await findScans(db, STATEMENTS[name] as Statement)).toEqual([]);
+  },
+);

@@ -9,7 +9,7 @@
 import { intArray, textArray, timestampArray } from '../../db/arrays.ts';
 import type { Statement } from '../../db/sql.ts';
 import { MAX_RUNS, retryReason } from './rules.ts';
-import { EVENT_COLUMNS, eventSql, groupEventSql, isoSql, lastRunSql, statusSql } from './sql-text.ts';
+import { claimsOf, EVENT_COLUMNS, eventSql, groupEventSql, isoSql, lastRunSql, placesOf, statusSql } from './sql-text.ts';
 
 /** Edges of one task that are satisfied in the transaction that resolves it; tasks with more are left to the dependency loop. */
 export const MAX_EDGES = 500;
@@ -72,7 +72,7 @@ with x as materialized (
   returning ${EVENT_COLUMNS('t')}, t.state, t.run_id, x.run_id as ended, x.state as outcome, t.times_resolved, t.priority, t.pending_seq, t.deadline,
     t.taken_until, t.worker_group, t.worker_id, ${statusSql('t')} as status
 ), c as (
-  delete from queue.claims c using ${resolved} r where c.taken_until = r.taken_until and c.task_id = r.task_id and c.run_id = r.run_id
+  delete from queue.claims c where ${claimsOf(resolved)}
 )${
     mayRetry
       ? `, p as (
@@ -137,15 +137,14 @@ with u as (
     run = case when t.run_id < 0 then '"reasonCreated":"exception","scheduled":"' || $3::text || '"' else t.run end
       || ',"reasonResolved":"' || $2::text || '","resolved":"' || $3::text || '"',
     held = false
-  from unnest($1::text[]) as x(task_id)
-  where t.task_id = x.task_id and t.state in ('unscheduled', 'pending', 'running')
+  where t.task_id = any($1::text[]) and t.state in ('unscheduled', 'pending', 'running')
   returning ${EVENT_COLUMNS('t')}, t.run_id, t.run_id as ended, t.times_resolved, t.priority, t.pending_seq, t.taken_until,
     case when t.taken_until is not null then t.worker_group end as worker_group, case when t.taken_until is not null then t.worker_id end as worker_id,
     ${statusSql('t')} as status
 ), c as (
-  delete from queue.claims c using u where c.taken_until = u.taken_until and c.task_id = u.task_id and c.run_id = u.run_id
+  delete from queue.claims c where ${claimsOf('u')}
 ), p as (
-  delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.priority and p.seq = u.pending_seq
+  delete from queue.pending p where ${placesOf('u')}
 ), ${countOutSql('u')}, ${announceSql(
   eventSql({ exchange: 'taskException', ...(withWorker ? WORKER_EVENT : { t: 'u', status: 'u.status', runId: 'u.ended' }) }),
 )}
@@ -164,9 +163,8 @@ export const giveUpStatement = (taskIds: readonly string[], reason: 'canceled' |
 
 /** Locks the pending rows of tasks, as claims do first: whoever locks tasks before would wait for a claim that waits for them. */
 export const lockPendingStatement = (taskIds: readonly string[]): Statement => ({
-  text: `select p.task_queue_id from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id
-    join queue.pending p on p.task_queue_id = t.task_queue_id and p.priority = t.priority and p.seq = t.pending_seq
-    order by p.task_queue_id, p.priority, p.seq for update of p`,
+  text: `with t as materialized (select t.task_queue_id, t.priority, t.pending_seq from queue.tasks t where t.task_id = any($1::text[]))
+    select p.task_queue_id from queue.pending p where ${placesOf('t')} order by p.task_queue_id, p.priority, p.seq for update`,
   values: [textArray(taskIds)],
 });
 

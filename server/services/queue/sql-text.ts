@@ -143,6 +143,20 @@ export const groupEventSql = (exchange: 'taskGroupResolved' | 'taskGroupSealed',
     quote(',"version":1}}'),
   );
 
+/**
+ * Conditions for the rows of `queue.pending` (as `p`) and `queue.claims` (as `c`) that belong to rows of `queue.tasks`. They are not joined: rows only pass
+ * through these tables, and a vacuum that finds none makes Postgres believe that reading one of them from end to end costs as much as looking up one row,
+ * until it is told otherwise. No two runs have the same `seq`.
+ *
+ * @param rows what has the columns of the tasks, as it stands in a `from`
+ */
+export const placesOf = (rows: string): string =>
+  `p.task_queue_id = any(array(select r.task_queue_id from ${rows} r)) and p.priority = any(array(select r.priority from ${rows} r))
+    and p.seq = any(array(select r.pending_seq from ${rows} r))`;
+/** See `placesOf`. A task has one claim at a time. */
+export const claimsOf = (rows: string): string =>
+  `c.taken_until = any(array(select r.taken_until from ${rows} r)) and c.task_id = any(array(select r.task_id from ${rows} r))`;
+
 /** Columns of `queue.tasks` that events need, besides the status. */
 export const EVENT_COLUMNS = (t: string): string =>
   `${t}.task_id, ${t}.task_queue_id, ${t}.scheduler_id, ${t}.task_group_id, ${t}.tags, ${t}.cc`;

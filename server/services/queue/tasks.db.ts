@@ -2,10 +2,10 @@
 import { textArray } from '../../db/arrays.ts';
 import type { Query, Statement, Tx } from '../../db/sql.ts';
 import type { ChangedBy } from './explain/history.db.ts';
-import { EVENT_COLUMNS, eventSql, lastRunSql, statusSql } from './sql-text.ts';
+import { EVENT_COLUMNS, eventSql, lastRunSql, placesOf, statusSql } from './sql-text.ts';
 
-const STATUSES = `select t.task_id, ${statusSql('t')} as status from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id`;
-const DEFINITIONS = `select t.task_id, t.priority, t.definition from unnest($1::text[]) as x(task_id) join queue.tasks t on t.task_id = x.task_id`;
+const STATUSES = `select t.task_id, ${statusSql('t')} as status from queue.tasks t where t.task_id = any($1::text[])`;
+const DEFINITIONS = `select t.task_id, t.priority, t.definition from queue.tasks t where t.task_id = any($1::text[])`;
 
 export interface StatusRow {
   readonly taskId: string;
@@ -109,7 +109,7 @@ with u as (
   where t.task_id = $1::text
   returning ${EVENT_COLUMNS('t')}, t.run_id, t.worker_group, t.worker_id, t.taken_until, t.priority, t.pending_seq, t.scopes, t.definition, ${statusSql('t')} as status
 ), d as (
-  delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.priority and p.seq = u.pending_seq
+  delete from queue.pending p where ${placesOf('u')}
 ), c as (
   insert into queue.claims (taken_until, task_id, run_id, task_queue_id, worker_group, worker_id, claimed, answered)
   select u.taken_until, u.task_id, u.run_id, u.task_queue_id, u.worker_group, u.worker_id, $4::text::timestamptz, true from u
@@ -150,16 +150,16 @@ with w as materialized (
     where t.task_id = i.task_id and t.priority <> $2::int2 and t.times_resolved = 0 and t.deadline > $3::text::timestamptz for update) t
 ), u as (
   update queue.tasks t set priority = $2::int2 from w where t.task_id = w.task_id
-  returning t.task_id, t.task_queue_id, t.pending_seq, w.priority as old_priority
+  returning t.task_id, t.task_queue_id, t.pending_seq, w.priority
 ), d as (
-  delete from queue.pending p using u where p.task_queue_id = u.task_queue_id and p.priority = u.old_priority and p.seq = u.pending_seq
+  delete from queue.pending p where ${placesOf('u')}
   returning p.task_queue_id, p.seq, p.task_id, p.run_id, p.deadline, p.inserted
 ), p as (
   insert into queue.pending (task_queue_id, priority, seq, task_id, run_id, deadline, inserted)
   select d.task_queue_id, $2::int2, d.seq, d.task_id, d.run_id, d.deadline, d.inserted from d
 ), h as (
   insert into queue.task_changes (task_id, at, kind, of_group, client_id, old_priority, new_priority)
-  select u.task_id, $3::text::timestamptz, 'priority', $4::bool, $5::text, u.old_priority, $2::int2 from u
+  select u.task_id, $3::text::timestamptz, 'priority', $4::bool, $5::text, u.priority, $2::int2 from u
 )
 select task_id from u order by task_id collate platform.protocol_order`;
 
