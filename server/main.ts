@@ -28,6 +28,7 @@ import { makeRemoteAuthenticator } from './platform/remote-authenticator.ts';
 import { type InternalUrls, makeServiceFetch } from './platform/service-fetch.ts';
 import { stuckSessions } from './platform/stuck-sessions.ts';
 import type { Platform, RunningService, Service } from './platform/service.ts';
+import { makeVacuum } from './platform/vacuum.ts';
 
 export interface ServerOptions {
   readonly db: Db;
@@ -88,6 +89,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
   const { db, clock, log, metrics, rootUrl } = options;
   const [keep, ...configs] = readAllSettings([eventLogSettings, ...options.services.map(service => service.settings)], options.environment);
   const lanes: Lane[] = [];
+  const vacuum = makeVacuum({ db, log });
   const notifier = openNotifier({ db, clock, random: options.random, log, alone: options.alone ?? false });
   options.bus.attach(notifier);
   let app: FastifyInstance | undefined;
@@ -119,6 +121,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
     metrics,
     keyring: options.keyring,
     bus: options.bus,
+    vacuum,
     alone: options.alone ?? false,
     rootUrl,
     openLane: (name, setup) => {
@@ -193,6 +196,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
           clock,
           log,
           metrics,
+          vacuum,
           keep,
           alone: options.alone ?? false,
           onLogged: () => notifier.notify(EVENT_LOG),
@@ -240,6 +244,7 @@ export const startServer = async (options: ServerOptions): Promise<RunningServer
       await options.bus.close();
       await relayed;
       await Promise.all(lanes.map(lane => lane.close()));
+      await vacuum.stop();
       await notifier.close();
     },
   };

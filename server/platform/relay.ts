@@ -14,6 +14,7 @@ import type { Clock, Timer } from './clock.ts';
 import { newestSeq, parseEvents, trimEventLog } from './event-log.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import type { Vacuum } from './vacuum.ts';
 import { makeWaker } from './waker.ts';
 
 const LOCK = 7_202_602;
@@ -57,6 +58,8 @@ export interface RelayOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Told what was removed. Default: the outbox is left to autovacuum. */
+  readonly vacuum?: Vacuum;
   /** How much of the event log stays. */
   readonly keep: { readonly keepSeconds: number; readonly keepRows: number };
   /** Told after each commit that appended to the event log. */
@@ -148,6 +151,7 @@ export const startRelay = (options: RelayOptions): Relay => {
       });
       await client.query('commit');
       newest += rows.length;
+      options.vacuum?.removed('platform.outbox', rows.length);
       delivered.inc(rows.length);
       bus.delivered(events);
       options.onLogged?.();

@@ -18,6 +18,7 @@ import type { Keyring } from './keyring.ts';
 import type { Log } from './log.ts';
 import type { BoundLoop } from './loop.ts';
 import type { Metrics } from './metrics.ts';
+import type { Vacuum } from './vacuum.ts';
 import type { Validator } from './validate.ts';
 
 /** What every service may use. */
@@ -29,6 +30,7 @@ export interface Platform {
   readonly metrics: Metrics;
   readonly keyring: Keyring;
   readonly bus: Bus;
+  readonly vacuum: Vacuum;
   /** No other process works on this database. */
   readonly alone: boolean;
   readonly rootUrl: string;

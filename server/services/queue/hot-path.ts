@@ -10,6 +10,7 @@ import type { Row, Statement } from '../../db/sql.ts';
 import { isConnectionError, isRetryable } from '../../db/sql.ts';
 import type { Clock, Timer } from '../../platform/clock.ts';
 import { notifyOutbox } from '../../platform/events.ts';
+import type { Vacuum } from '../../platform/vacuum.ts';
 import { type ClaimRequest, type ClaimedRow, type ReclaimedRow, answeredStatement, claimStatement, reclaimStatement } from './claim.db.ts';
 import { type CreatedRow, createStatement } from './create.db.ts';
 import type { NewTask } from './definition.ts';
@@ -55,6 +56,7 @@ export interface HotPathOptions {
   readonly lane: Lane;
   readonly clock: Clock;
   readonly claimTimeoutMs: number;
+  readonly vacuum: Vacuum;
   readonly waiters: () => Waiters;
   readonly wake: Wake;
   /** A worker may hold claims of which it does not know: these, or nobody knows which. */
@@ -203,6 +205,8 @@ export const makeHotPath = (options: HotPathOptions): HotPath => {
     const reclaimed = new Map(rowsAt<ReclaimedRow>(reclaimAt).map(row => [row.taskId, row]));
     const claimed = rowsAt<ClaimedRow>(claimAt);
     const released = rowsAt<ReleasedRow>(satisfyAt);
+    options.vacuum.removed('queue.pending', claimed.length);
+    options.vacuum.removed('queue.claims', ended.size + reclaimed.size);
     servedBeside += new Set(claimed.map(row => row.request)).size;
 
     settling.forEach(({ onSettled }) => onSettled?.());

@@ -173,6 +173,7 @@ const makeCtx = (
     lane: platform.openLane('queue', SATISFY_FUNCTION),
     clock,
     claimTimeoutMs: config.claimTimeoutMs,
+    vacuum: platform.vacuum,
     waiters: () => waiters,
     wake,
     onDoubt: (worker, claims) => (claims ? unanswered.lost(worker, claims) : unanswered.suspect(worker)),
