@@ -38,6 +38,8 @@ const { values: options } = parseArgs({
     stored: { type: 'string', default: '2000000' },
   },
 });
+/** Until then a process gets faster: it is being compiled. */
+const WARM_LIFECYCLES = 30_000;
 const ROUNDS = options.quick ? 1 : 5;
 const scale = options.quick ? 0.1 : 1;
 const times = (count: number): number => Math.max(20, Math.round(count * scale));
@@ -66,6 +68,7 @@ const repeated = (target: Target): Suite[] => [
   rated('create-64', 'create, 64 at once', '–', () => creates(target, times(10_000), 64)),
   rated('create-1', 'create, 1 at once', '–', () => creates(target, times(1_000), 1)),
   rated('lifecycle', 'create → claim → complete, 8 + 8', '≥ 2,000/s', () => lifecycles(target, times(6_000))),
+  rated('lifecycle-64', 'create → claim → complete, 64 + 64', '–', () => lifecycles(target, times(6_000), 64)),
   timed('hand-off', 'hand-off to an idle worker', '≤ 3 / 5 / 10 ms', () => handOffs(target, times(200))),
   timed('chain', 'hop in a chain', 'p50 ≤ 2 ms', () => chainHops(target, times(300))),
   rated('status', 'status, 16 at once', '≥ 14,000/s', () => reads(target, times(20_000), 'status')),
@@ -91,9 +94,9 @@ const measureOne = async (): Promise<void> => {
     await new Promise(resolve => setTimeout(resolve, 3_000));
     tell('idle memory of the server process', '≤ 250 MiB', `${Math.round(residentMiB(target.pids.server))} MiB`);
 
-    // the first second of a process measures the compiler
+    tell('the first lifecycles of a process, 8 + 8', '–', rate(await lifecycles(target, times(3_000))));
     await creates(target, times(4_000));
-    await lifecycles(target, times(4_000));
+    await lifecycles(target, times(WARM_LIFECYCLES));
 
     const medians = await inRounds(
       repeated(target).filter(({ name }) => isWanted(name)),
@@ -151,7 +154,7 @@ tell('processor time that the host gave to others meanwhile', '–', `${(stolen(
 const text = `# Results
 
 Measured by \`npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\` on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores (${os.cpus()[0]?.model ?? '?'}), ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}, Node ${process.version}.
-Server, Postgres (\`fsync\` and \`synchronous_commit\` on) and load generator share these cores. Definitions have about 2 KB. CPU is milliseconds of processor time
+Warm: after ${times(WARM_LIFECYCLES).toLocaleString('en')} lifecycles. Server, Postgres (\`fsync\` and \`synchronous_commit\` on) and load generator share these cores. Definitions have about 2 KB. CPU is milliseconds of processor time
 per item: server + Postgres + generator. Rates move by half and more with what else the host of the machine does: hold them against \`pgbench -N\` and the two last
 rows. What has a best round was measured ${ROUNDS} times, one suite after the other and all of them again; beside it stands the median round.
 

@@ -49,17 +49,17 @@ export const creates = (target: Target, count: number, parallel = 16): Promise<M
 
 const ALL_DONE = new Error('All lifecycles have ended');
 
-/** create → claim → complete, 8 creators and 8 workers at once. */
-export const lifecycles = (target: Target, count: number): Promise<Measured> =>
-  withConnections(target, 16, connections =>
+/** create → claim → complete, so many creators and as many workers at once. */
+export const lifecycles = (target: Target, count: number, each = 8): Promise<Measured> =>
+  withConnections(target, 2 * each, connections =>
     measure(target.pids, async () => {
-      const taskQueueId = 'bench/lifecycle';
+      const taskQueueId = `bench/lifecycle-${each}`;
       let done = 0;
-      const creating = inParallel(8, count, async w => {
+      const creating = inParallel(each, count, async w => {
         await create(connections[w] as Connection, target, taskQueueId);
       });
-      const working = inParallel(8, Number.POSITIVE_INFINITY, async w => {
-        const connection = connections[8 + w] as Connection;
+      const working = inParallel(each, Number.POSITIVE_INFINITY, async w => {
+        const connection = connections[each + w] as Connection;
         const claim = await claimWork(connection, target, taskQueueId, w);
         if (claim) {
           await complete(connection, claim);
