@@ -25,7 +25,10 @@ export class Connection {
   readonly #socket: net.Socket;
   readonly #host: string;
   readonly #port: string;
-  #buffer: Buffer = Buffer.alloc(0);
+  /** What has come of an answer, and how many bytes it needs to be looked at. */
+  #chunks: Buffer[] = [];
+  #size = 0;
+  #wanted = 0;
   #waiting: { resolve: (reply: Reply) => void; reject: (error: Error) => void } | undefined;
   #nonce = 0;
 
@@ -85,18 +88,26 @@ export class Connection {
   }
 
   #read(chunk: Buffer): void {
-    this.#buffer = this.#buffer.length === 0 ? chunk : Buffer.concat([this.#buffer, chunk]);
-    const end = this.#buffer.indexOf('\r\n\r\n');
-    if (end === -1) {
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
+    if (this.#size < this.#wanted) {
       return;
     }
-    const head = this.#buffer.toString('latin1', 0, end);
+    const bytes = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks);
+    const end = bytes.indexOf('\r\n\r\n');
+    const head = end === -1 ? '' : bytes.toString('latin1', 0, end);
     const length = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
-    if (this.#buffer.length < end + 4 + length) {
+    const bodyAt = end + 4;
+    if (end === -1 || bytes.length < bodyAt + length) {
+      this.#chunks = [bytes];
+      this.#wanted = end === -1 ? 0 : bodyAt + length;
       return;
     }
-    const reply = { status: Number(head.slice(9, 12)), body: this.#buffer.toString('utf8', end + 4, end + 4 + length) };
-    this.#buffer = this.#buffer.subarray(end + 4 + length);
+    const reply = { status: Number(head.slice(9, 12)), body: bytes.toString('utf8', bodyAt, bodyAt + length) };
+    const rest = bytes.subarray(bodyAt + length);
+    this.#chunks = rest.length > 0 ? [rest] : [];
+    this.#size = rest.length;
+    this.#wanted = 0;
     const waiting = this.#waiting;
     this.#waiting = undefined;
     waiting?.resolve(reply);
