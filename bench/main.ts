@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { fanOut, idleListeners } from './events-suites.ts';
 import { startInstallation } from './installation.ts';
 import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
-import { fixedLoopMs, latency, rate, residentMiB, startStealWatch } from './measure.ts';
+import { latency, rate, residentMiB, startStealWatch, yardstick } from './measure.ts';
 import { hasItsOwn, suitesOfTheirOwn } from './own-installations.ts';
 import { pgbench } from './pgbench.ts';
 import { inRounds, rated, type Suite, timed } from './rounds.ts';
@@ -60,13 +60,21 @@ const suite = async (name: string, what: string, goal: string, run: () => Promis
 };
 
 const stolen = startStealWatch();
-const loopsMs = [fixedLoopMs()];
 
 /** What is measured in rounds: one after the other, and all of them again, so that a slow minute of the machine does not decide about one of them. */
 const repeated = (target: Target): Suite[] => [
   rated('create', 'create, 16 at once', '≥ 5,000/s', () => creates(target, times(10_000))),
   rated('create-64', 'create, 64 at once', '–', () => creates(target, times(10_000), 64)),
   rated('create-1', 'create, 1 at once', '–', () => creates(target, times(1_000), 1)),
+  {
+    name: 'yardstick',
+    what: 'what the machine itself does just now: 3 KB of JSON read, written and signed by one process, alone',
+    goal: '–',
+    run: () => {
+      const perSecond = yardstick();
+      return Promise.resolve({ text: `${Math.round(perSecond).toLocaleString('en')}/s`, cost: 1 / perSecond });
+    },
+  },
   rated('lifecycle', 'create → claim → complete, 8 + 8', '≥ 2,000/s', () => lifecycles(target, times(6_000))),
   rated('lifecycle-64', 'create → claim → complete, 64 + 64', '–', () => lifecycles(target, times(6_000), 64)),
   timed('hand-off', 'hand-off to an idle worker', '≤ 3 / 5 / 10 ms', () => handOffs(target, times(200))),
@@ -157,16 +165,14 @@ if (!wanted?.every(hasItsOwn)) {
 }
 await suitesOfTheirOwn({ isWanted, tell, times, stored: Math.max(100_000, Math.round(Number(options.stored) * scale)) });
 
-loopsMs.push(fixedLoopMs());
-tell('a fixed loop of 100,000,000 integer steps, before and after all that', '–', loopsMs.map(ms => `${Math.round(ms)} ms`).join(' and '));
 tell('processor time that the host gave to others meanwhile', '–', `${(stolen() * 100).toFixed(1)} %`);
 
 const text = `# Results
 
 Measured by \`npm run bench${process.argv.length > 2 ? ` -- ${process.argv.slice(2).join(' ')}` : ''}\` on ${new Date().toISOString().slice(0, 10)}: ${os.cpus().length} cores (${os.cpus()[0]?.model ?? '?'}), ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}, Node ${process.version}.
 Warm: after ${times(WARM_LIFECYCLES).toLocaleString('en')} lifecycles. Server, Postgres (\`fsync\` and \`synchronous_commit\` on) and load generator share these cores. Definitions have about 2 KB. CPU is milliseconds of processor time
-per item: server + Postgres + generator. Rates move by half and more with what else the host of the machine does: hold them against \`pgbench -N\` and the two last
-rows. What has a best round was measured ${ROUNDS} times, one suite after the other and all of them again; beside it stands the median round.
+per item: server + Postgres + generator. Rates move by half and more with what else the host of the machine does: hold them against \`pgbench -N\` and what the
+machine itself does. What has a best round was measured ${ROUNDS} times, one suite after the other and all of them again; beside it stands the median round.
 
 | what | goal | measured | best round |
 |---|---|---|---|
