@@ -13,7 +13,7 @@ import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
 import { latency, rate, residentMiB, startStealWatch, yardstick } from './measure.ts';
 import { hasItsOwn, suitesOfTheirOwn } from './own-installations.ts';
 import { pgbench } from './pgbench.ts';
-import { inRounds, rated, type Suite, timed } from './rounds.ts';
+import { type Figure, inRounds, rated, type Suite, timed } from './rounds.ts';
 import {
   chainHops,
   creates,
@@ -62,10 +62,8 @@ const suite = async (name: string, what: string, goal: string, run: () => Promis
 const stolen = startStealWatch();
 
 /** What is measured in rounds: one after the other, and all of them again, so that a slow minute of the machine does not decide about one of them. */
-const repeated = (target: Target): Suite[] => [
+const hotPath = (target: Target): Suite[] => [
   rated('create', 'create, 16 at once', '≥ 5,000/s', () => creates(target, times(10_000))),
-  rated('create-64', 'create, 64 at once', '–', () => creates(target, times(10_000), 64)),
-  rated('create-1', 'create, 1 at once', '–', () => creates(target, times(1_000), 1)),
   {
     name: 'yardstick',
     what: 'what the machine itself does just now: 3 KB of JSON read, written and signed by one process, alone',
@@ -76,9 +74,15 @@ const repeated = (target: Target): Suite[] => [
     },
   },
   rated('lifecycle', 'create → claim → complete, 8 + 8', '≥ 2,000/s', () => lifecycles(target, times(6_000))),
-  rated('lifecycle-64', 'create → claim → complete, 64 + 64', '–', () => lifecycles(target, times(6_000), 64)),
   timed('hand-off', 'hand-off to an idle worker', '≤ 3 / 5 / 10 ms', () => handOffs(target, times(200))),
   timed('chain', 'hop in a chain', 'p50 ≤ 2 ms', () => chainHops(target, times(300))),
+];
+
+/** The same for what else one installation is enough for, after that. */
+const others = (target: Target): Suite[] => [
+  rated('create-64', 'create, 64 at once', '–', () => creates(target, times(10_000), 64)),
+  rated('create-1', 'create, 1 at once', '–', () => creates(target, times(1_000), 1)),
+  rated('lifecycle-64', 'create → claim → complete, 64 + 64', '–', () => lifecycles(target, times(6_000), 64)),
   rated('status', 'status, 16 at once', '≥ 14,000/s', () => reads(target, times(20_000), 'status')),
   rated('task', 'task, 16 at once', '≥ 12,000/s', () => reads(target, times(20_000), 'task')),
   rated('secrets', 'get a secret, 16 at once', '≥ 10,000/s', () => secretReads(target, times(20_000))),
@@ -89,10 +93,17 @@ const repeated = (target: Target): Suite[] => [
   rated('index-routes', 'claim → complete → found by each of four routes, 16 at once', '–', () => indexRoutes(target, times(2_000))),
 ];
 
-/** The same, apart: what they leave, hundreds of thousands of events to relay and rows to analyze, would be the others' load. */
+/** The same, last: what they leave, hundreds of thousands of events to relay and rows to analyze, would be the others' load. */
 const heavy = (target: Target): Suite[] => [
   timed('graph', 'graph of 10,000 tasks and 30,000 edges in one call', '≤ 1,000 ms', () => graphs(target, times(5))),
 ];
+
+const rounds = (suites: readonly Suite[]): Promise<ReadonlyMap<string, Figure>> =>
+  inRounds(
+    suites.filter(({ name }) => isWanted(name)),
+    ROUNDS,
+    tell,
+  );
 
 /** Everything that one installation is enough for. */
 const measureOne = async (): Promise<void> => {
@@ -110,11 +121,8 @@ const measureOne = async (): Promise<void> => {
     await creates(target, times(4_000));
     await lifecycles(target, times(WARM_LIFECYCLES));
 
-    const medians = await inRounds(
-      repeated(target).filter(({ name }) => isWanted(name)),
-      ROUNDS,
-      tell,
-    );
+    const medians = await rounds(hotPath(target));
+    await rounds(others(target));
     await suite('roles', 'expandScopes with 1,000 roles; createRole as the 900th to 1,000th', '≥ 8,000/s; ≤ 5 ms', async () => {
       const { expand, createRole } = await manyRoles(target, times(20_000));
       return `${rate(expand)}; ${latency(createRole)}`;
@@ -131,11 +139,7 @@ const measureOne = async (): Promise<void> => {
     });
     tell('memory of the server process after all that', '–', `${Math.round(residentMiB(target.pids.server))} MiB`);
 
-    await inRounds(
-      heavy(target).filter(({ name }) => isWanted(name)),
-      ROUNDS,
-      tell,
-    );
+    await rounds(heavy(target));
 
     if (isWanted('pgbench')) {
       const admin = await warm.connect();
