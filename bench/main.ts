@@ -13,7 +13,7 @@ import { indexFinds, indexInserts, indexRoutes } from './index-suites.ts';
 import { latency, rate, residentMiB, startStealWatch, yardstick } from './measure.ts';
 import { hasItsOwn, suitesOfTheirOwn } from './own-installations.ts';
 import { pgbench } from './pgbench.ts';
-import { type Figure, inRounds, rated, type Suite, timed } from './rounds.ts';
+import { counted, type Figure, inRounds, rated, type Suite, timed } from './rounds.ts';
 import {
   chainHops,
   creates,
@@ -64,15 +64,12 @@ const stolen = startStealWatch();
 /** What is measured in rounds: one after the other, and all of them again, so that a slow minute of the machine does not decide about one of them. */
 const hotPath = (target: Target): Suite[] => [
   rated('create', 'create, 16 at once', '≥ 5,000/s', () => creates(target, times(10_000))),
-  {
-    name: 'yardstick',
-    what: 'what the machine itself does just now: 3 KB of JSON read, written and signed by one process, alone',
-    goal: '–',
-    run: () => {
-      const perSecond = yardstick();
-      return Promise.resolve({ text: `${Math.round(perSecond).toLocaleString('en')}/s`, cost: 1 / perSecond });
-    },
-  },
+  counted(
+    'yardstick',
+    'what the machine itself does just now: 3 KB of JSON read, written and signed by one process, alone',
+    '–',
+    yardstick,
+  ),
   rated('lifecycle', 'create → claim → complete, 8 + 8', '≥ 2,000/s', () => lifecycles(target, times(6_000))),
   timed('hand-off', 'hand-off to an idle worker', '≤ 3 / 5 / 10 ms', () => handOffs(target, times(200))),
   timed('chain', 'hop in a chain', 'p50 ≤ 2 ms', () => chainHops(target, times(300))),
@@ -98,6 +95,7 @@ const heavy = (target: Target): Suite[] => [
   timed('graph', 'graph of 10,000 tasks and 30,000 edges in one call', '≤ 1,000 ms', () => graphs(target, times(5))),
 ];
 
+/** Measures those of the suites that are wanted; answers with the medians, by name. */
 const rounds = (suites: readonly Suite[]): Promise<ReadonlyMap<string, Figure>> =>
   inRounds(
     suites.filter(({ name }) => isWanted(name)),

@@ -27,6 +27,17 @@ export const rated = (name: string, what: string, goal: string, run: () => Promi
   },
 });
 
+/** A suite whose figure is a rate of this process itself. */
+export const counted = (name: string, what: string, goal: string, run: () => number): Suite => ({
+  name,
+  what,
+  goal,
+  run: () => {
+    const perSecond = run();
+    return Promise.resolve({ text: `${Math.round(perSecond).toLocaleString('en')}/s`, cost: 1 / perSecond });
+  },
+});
+
 /** A suite whose figure is a duration; the better of two has the lower median. */
 export const timed = (name: string, what: string, goal: string, run: () => Promise<Percentiles>): Suite => ({
   name,
